@@ -1,0 +1,28 @@
+"""One thread and fixed seeds for every test; real data only where STATEWISE_DATA says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _deterministic():
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data sets, or a skip that says how to have one."""
+    folder = os.environ.get("STATEWISE_DATA")
+    if not folder:
+        pytest.skip("STATEWISE_DATA is unset: real data sets are not part of the project")
+    return Path(folder)
