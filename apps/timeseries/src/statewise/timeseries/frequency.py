@@ -1,8 +1,8 @@
 """The spacing of a series in time: one unit, how many of it, and where in the calendar a step stands.
 
-Stamps are datetime64[us] on a wall clock, or int64 for plain steps. A unit has a fixed length (microsecond ... week),
-or a length in calendar months (month, quarter, year, each marked at its start or its end), or it is a business day,
-or a bare step.
+Stamps are datetime64[us] on a wall clock, or int64 for plain steps. A unit has a fixed length (microsecond to
+week), or a length in calendar months (month, quarter, year, each marked at its start or its end), or it is a
+business day, or a bare step.
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ UNITS = ("step", *MICROSECONDS, "business-day", *_MONTHS)
 """Every unit, from the smallest to the largest kind."""
 
 _YEAR = 365.2425 * MICROSECONDS["day"]
-_CODES = dict(zip(UNITS, "step us ms s min h D W B MS ME QS QE YS YE".split(), strict=True))
+_CODES = {
+    "step": "step", "microsecond": "us", "millisecond": "ms", "second": "s", "minute": "min", "hour": "h",
+    "day": "D", "week": "W", "business-day": "B", "month": "MS", "month-end": "ME", "quarter": "QS",
+    "quarter-end": "QE", "year": "YS", "year-end": "YE",
+}  # fmt: skip
 _ALIASES = {code.lower(): unit for unit, code in _CODES.items() if code != "ms"} | {
-    "micro": "microsecond", "l": "millisecond", "milli": "millisecond", "sec": "second", "t": "minute", "m": "minute",
-    "hourly": "hour", "hr": "hour", "daily": "day", "bd": "business-day", "bday": "business-day",
+    "micro": "microsecond", "l": "millisecond", "milli": "millisecond", "sec": "second", "t": "minute",
+    "m": "minute", "hourly": "hour", "hr": "hour", "daily": "day", "bd": "business-day", "bday": "business-day",
     "business": "business-day", "weekly": "week", "mo": "month", "monthly": "month", "bm": "month-end",
     "q": "quarter", "quarterly": "quarter", "y": "year", "a": "year", "as": "year", "ae": "year-end",
     "yearly": "year", "annual": "year",
@@ -45,8 +49,8 @@ _DAY_NAMES = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 _MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _LABELS = {
-    "step": "plain steps", "hour": "hourly", "day": "daily", "business-day": "business days", "week": "weekly",
-    "month": "monthly", "month-end": "monthly (month ends)", "quarter": "quarterly",
+    "step": "plain steps", "hour": "hourly", "day": "daily", "business-day": "business days",
+    "week": "weekly", "month": "monthly", "month-end": "monthly (month ends)", "quarter": "quarterly",
     "quarter-end": "quarterly (quarter ends)", "year": "yearly", "year-end": "yearly (year ends)",
 }  # fmt: skip
 _DEFAULT_HORIZONS = {"hour": 24, "day": 7, "week": 52, "month": 12, "quarter": 4}
@@ -68,7 +72,7 @@ _CODE = re.compile(
 class Frequency:
     """`multiple` units between neighbouring steps.
 
-    `Frequency("hour")`, `Frequency("minute", 15)`, `Frequency("week", anchor=0)`, `Frequency("quarter-end", 1, 12)`.
+    `Frequency("hour")`, `Frequency("minute", 15)`, `Frequency("week", anchor=0)`, `Frequency("quarter-end")`.
     """
 
     unit: str
@@ -76,8 +80,8 @@ class Frequency:
     multiple: int = 1
     """Units per step."""
     anchor: int | None = None
-    """Where a step stands: weekday 0 (Monday) .. 6 of a week, day 1 .. 31 of a month (cut to the month's length),
-    month 1 .. 12 of a quarter or year; None: wherever the first stamp stands."""
+    """Where a step stands: weekday 0 (Monday) .. 6 of a week, day 1 .. 31 of a month (cut to the month's
+    length), month 1 .. 12 of a quarter or year; None: wherever the first stamp stands."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -105,9 +109,9 @@ class Frequency:
     def parse(cls, text: str) -> Frequency:
         """The frequency that a code or a word stands for.
 
-        Accepts `15min h D B W W-MON MS ME QS QE-NOV YS YE-JUN`, the older `T H M Q A`, polars' `1h 1mo 1q 1y` and
-        words such as `hourly`. `MS-15` is monthly on day 15. Only `ms` (milliseconds) and `MS` (month starts), `m`
-        (minutes) and `M` (months) differ by case.
+        Accepts `15min h D B W W-MON MS ME QS QE-NOV YS YE-JUN`, the older `T H M Q A`, polars' `1h 1mo 1q 1y`
+        and words such as `hourly`. `MS-15` is monthly on day 15. Only `ms` (milliseconds) and `MS` (month
+        starts), `m` (minutes) and `M` (months) differ by case.
 
         Raises:
             ConfigError: when it is none of these.
@@ -164,7 +168,7 @@ class Frequency:
 
     @property
     def periods(self) -> tuple[int, ...]:
-        """Seasonal periods, in steps, that a calendar suggests, ascending: (24, 168) for hours, (12,) for months."""
+        """Seasonal periods, in steps, that the calendar suggests, ascending: hours have (24, 168)."""
         if self.unit == "step":
             return ()
         if self.unit == "business-day":
@@ -232,7 +236,7 @@ class Frequency:
 
 
 def _stamp(time: np.datetime64 | int) -> np.datetime64:
-    return np.asarray(time).astype("datetime64[us]")[()]
+    return np.asarray([time], dtype="datetime64[us]")[0]
 
 
 def _days_of(months: np.ndarray, day: int) -> np.ndarray:
@@ -268,6 +272,6 @@ def _unknown(text: str) -> ConfigError:
     return ConfigError(
         f"'{text}' is no frequency",
         where="--frequency",
-        expected="a number and a unit: 15min, h, D, B (business days), W-MON, MS or ME (month starts, ends), QS, YS",
+        expected="a number and a unit: 15min, h, D, B (business days), W-MON, MS (month starts), ME (ends), QS",
         fix=suggestion(text, words) or "leave --frequency out: it is then found in the data",
     )
