@@ -1,8 +1,8 @@
 """Calendar features: where in the minute, hour, day, week, month and year a step stands, each in [-0.5, 0.5].
 
-The encoding is the field's usual one (Zhou et al., "Informer", AAAI 2021, and the papers after it): a position
-counted from zero, divided by the largest position of its cycle, less a half. Which cycles are given depends on
-the frequency: those longer than one step.
+The encoding is the field's usual one (Zhou et al., "Informer", AAAI 2021, and the papers after it): a
+position counted from zero, divided by the largest position of its cycle, less a half. Which cycles are given
+depends on the frequency: those longer than one step.
 """
 
 from __future__ import annotations
