@@ -1,1 +1,3 @@
-"""statewise.vision."""
+"""Image and clip models with linear cost in resolution; not built yet."""
+
+__version__ = "0.1.0"
