@@ -1,0 +1,118 @@
+"""TPGN: a period on one axis, the time of the period on the other, a parallel gated network along the periods.
+
+Jia, Lin, Hao, Lin, Guo, Wan, "PGN: The RNN's New Successor is Effective for Long-Range Time Series Forecasting",
+NeurIPS 2024. Letters: B batch, L lookback, H horizon, P period, R = ceil(L/P) rows, C = 1+F inputs per step,
+d hidden units.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from statewise.core.config import require
+from statewise.core.layers.pgn import PGN, PGNConfig
+
+__all__ = ["TPGN", "TPGNConfig", "presets"]
+
+_VARIANCE_FLOOR = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TPGNConfig:
+    """Shape of a `TPGN`."""
+
+    lookback: int = 168
+    """Steps it sees, L."""
+    horizon: int = 168
+    """Steps it forecasts, H."""
+    period: int = 24
+    """Steps in one row of the two-dimensional form, P."""
+    features: int = 4
+    """Known inputs per step beside the value, F: calendar features and covariates."""
+    hidden: int = 8
+    """Hidden units, d."""
+    normalise: bool = True
+    """Standardise each window by its own mean and deviation (the paper's `norm`): for series whose level drifts."""
+
+    def __post_init__(self) -> None:
+        for name in ("lookback", "horizon", "period", "hidden"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.features >= 0, "features", self.features, "at least 0")
+
+    @property
+    def rows(self) -> int:
+        """Periods in the lookback, R = ceil(L/P)."""
+        return math.ceil(self.lookback / self.period)
+
+
+presets: dict[str, dict[str, Any]] = {
+    "tiny": {"hidden": 2},
+    "small": {"hidden": 8},
+    "base": {"hidden": 32},
+}
+"""The hidden sizes of the paper: 2 for ETTh1, 8 for ETTh2, 32 for electricity."""
+
+
+class TPGN(nn.Module):
+    """Forecasts H steps of a series from the L before, in one pass without recurrence.
+
+    The window is laid out as R rows of one period each, so that a column holds one time of the period. A parallel
+    gated network runs down every column (long-term), a linear map sums up every row (short-term):
+
+        long_c = W_l vec(o_{1,c} .. o_{R,c})         o_{.,c} = PGN(Z_{.,c})
+        short  = W_b vec(s_1 .. s_R)                 s_r = W_a vec(Z_{r,1} .. Z_{r,P})
+        y_{.,c} = W_o [short; long_c]                ceil(H/P) rows of P forecasts
+
+    A lookback that is no multiple of the period is filled up with zeros on the left, a horizon that is none is
+    cropped; where both are multiples this is the paper's model to the letter (its univariate form, which is the
+    one its tables are for).
+
+    Args:
+        config: its shape.
+    """
+
+    def __init__(self, config: TPGNConfig) -> None:
+        super().__init__()
+        self.config = config
+        inputs, hidden, rows = 1 + config.features, config.hidden, config.rows
+        self.cell = PGN(PGNConfig(d_model=inputs, d_output=hidden, window=max(rows - 1, 1)))
+        self.long = nn.Linear(rows * hidden, hidden)
+        self.row = nn.Linear(config.period * inputs, hidden)
+        self.short = nn.Linear(rows * hidden, hidden)
+        self.head = nn.Linear(2 * hidden, math.ceil(config.horizon / config.period))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Forecast.
+
+        Args:
+            x: windows (B, L, 1+F): the value first, then the features.
+
+        Returns:
+            (B, H), in the units of the value.
+        """
+        config = self.config
+        value, features = x[..., :1], x[..., 1:]
+        if config.normalise:
+            variance, mean = torch.var_mean(value, dim=1, keepdim=True, correction=0)
+            scale = torch.sqrt(variance + _VARIANCE_FLOOR)
+            y = self._forecast(torch.cat([(value - mean) / scale, features], dim=-1))
+            return y * scale[..., 0] + mean[..., 0]
+        return self._forecast(x)
+
+    def _forecast(self, x: Tensor) -> Tensor:
+        config = self.config
+        batch, rows, period, hidden = len(x), config.rows, config.period, config.hidden
+        x = F.pad(x, (0, 0, rows * period - config.lookback, 0))
+        grid = x.view(batch, rows, period, -1)
+        columns = grid.transpose(1, 2).reshape(batch * period, rows, -1)
+        gated, _ = self.cell(columns)
+        long = self.long(gated.reshape(batch, period, rows * hidden))
+        short = self.short(self.row(grid.flatten(2)).flatten(1))
+        y = self.head(torch.cat([short[:, None].expand(-1, period, -1), long], dim=-1))
+        return y.transpose(1, 2).flatten(1)[:, : config.horizon]
