@@ -1,4 +1,4 @@
-"""TPGN against the paper: parameter counts, and a loop over batch, columns and rows written from the equations."""
+"""TPGN against the paper: parameter counts, and a loop over windows, columns and rows from the equations."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""TPGN: a period on one axis, the time of the period on the other, a parallel gated network along the periods.
+"""TPGN: periods as rows, times of the period as columns, a parallel gated network down the columns.
 
-Jia, Lin, Hao, Lin, Guo, Wan, "PGN: The RNN's New Successor is Effective for Long-Range Time Series Forecasting",
-NeurIPS 2024. Letters: B batch, L lookback, H horizon, P period, R = ceil(L/P) rows, C = 1+F inputs per step,
-d hidden units.
+Jia et al., "PGN: The RNN's New Successor is Effective for Long-Range Time Series Forecasting", NeurIPS 2024.
+
+Letters: B batch, L lookback, H horizon, P period, R = ceil(L/P) rows, F features, d hidden units.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TPGNConfig:
     hidden: int = 8
     """Hidden units, d."""
     normalise: bool = True
-    """Standardise each window by its own mean and deviation (the paper's `norm`): for series whose level drifts."""
+    """Standardise each window by its own mean and deviation (the paper's `norm`): for a level that drifts."""
 
     def __post_init__(self) -> None:
         for name in ("lookback", "horizon", "period", "hidden"):
@@ -62,16 +62,16 @@ presets: dict[str, dict[str, Any]] = {
 class TPGN(nn.Module):
     """Forecasts H steps of a series from the L before, in one pass without recurrence.
 
-    The window is laid out as R rows of one period each, so that a column holds one time of the period. A parallel
-    gated network runs down every column (long-term), a linear map sums up every row (short-term):
+    The window becomes R rows of one period each, Z, so that a column holds one time of the period. A parallel
+    gated network runs down every column (long-term), two linear maps sum up rows and their sequence (short-term):
 
-        long_c = W_l vec(o_{1,c} .. o_{R,c})         o_{.,c} = PGN(Z_{.,c})
-        short  = W_b vec(s_1 .. s_R)                 s_r = W_a vec(Z_{r,1} .. Z_{r,P})
-        y_{.,c} = W_o [short; long_c]                ceil(H/P) rows of P forecasts
+        o_{.,c} = PGN(Z_{.,c})                 long_c = W_l vec(o_{1,c}, ..., o_{R,c})
+        s_r = W_a vec(Z_{r,1}, ..., Z_{r,P})   short  = W_b vec(s_1, ..., s_R)
+        y_{.,c} = W_o [short, long_c]          ceil(H/P) rows of P forecasts
 
     A lookback that is no multiple of the period is filled up with zeros on the left, a horizon that is none is
-    cropped; where both are multiples this is the paper's model to the letter (its univariate form, which is the
-    one its tables are for).
+    cropped. Where both are multiples this is the paper's model to the letter, in the univariate form of its
+    tables.
 
     Args:
         config: its shape.
