@@ -62,16 +62,16 @@ presets: dict[str, dict[str, Any]] = {
 class TPGN(nn.Module):
     """Forecasts H steps of a series from the L before, in one pass without recurrence.
 
-    The window becomes R rows of one period each, Z, so that a column holds one time of the period. A parallel
-    gated network runs down every column (long-term), two linear maps sum up rows and their sequence (short-term):
+    The window becomes R rows of one period each, Z, so that a column holds one time of the period. A
+    parallel gated network runs down every column (long-term), two linear maps sum up the rows (short-term):
 
         o_{.,c} = PGN(Z_{.,c})                 long_c = W_l vec(o_{1,c}, ..., o_{R,c})
         s_r = W_a vec(Z_{r,1}, ..., Z_{r,P})   short  = W_b vec(s_1, ..., s_R)
         y_{.,c} = W_o [short, long_c]          ceil(H/P) rows of P forecasts
 
-    A lookback that is no multiple of the period is filled up with zeros on the left, a horizon that is none is
-    cropped. Where both are multiples this is the paper's model to the letter, in the univariate form of its
-    tables.
+    A lookback that is no multiple of the period is filled up with zeros on the left, a horizon that is none
+    is cropped. Where both are multiples this is the paper's model to the letter, in the univariate form of
+    its tables.
 
     Args:
         config: its shape.
@@ -109,7 +109,7 @@ class TPGN(nn.Module):
         config = self.config
         batch, rows, period, hidden = len(x), config.rows, config.period, config.hidden
         x = F.pad(x, (0, 0, rows * period - config.lookback, 0))
-        grid = x.view(batch, rows, period, -1)
+        grid = x.reshape(batch, rows, period, -1)
         columns = grid.transpose(1, 2).reshape(batch * period, rows, -1)
         gated, _ = self.cell(columns)
         long = self.long(gated.reshape(batch, period, rows * hidden))
