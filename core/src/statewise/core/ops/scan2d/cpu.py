@@ -1,0 +1,78 @@
+"""`scan2d` for CPUs: numba, one pass over the grid, the row above still in cache."""
+
+from __future__ import annotations
+
+import numba as nb
+import torch
+from torch import Tensor
+
+from statewise.core.ops.threads import over
+
+__all__ = ["backward", "forward"]
+
+OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "arcp"}}
+
+
+@nb.njit(**OPTIONS)
+def _forward(down, right, x, row, column, h, lo, hi):  # noqa: ANN001, ANN201
+    """States of the batch rows lo..hi: down, right, x, h (B, I, J, F); row (B, J, F); column (B, I, F)."""
+    _, rows, columns, width = x.shape
+    for b in range(lo, hi):
+        for i in range(rows):
+            for j in range(columns):
+                here, d, r = x[b, i, j], down[b, i, j], right[b, i, j]
+                above = row[b, j] if i == 0 else h[b, i - 1, j]
+                left = column[b, i] if j == 0 else h[b, i, j - 1]
+                out = h[b, i, j]
+                for f in range(width):
+                    out[f] = here[f] + d[f] * above[f] + r[f] * left[f]
+
+
+@nb.njit(**OPTIONS)
+def _backward(down, right, h, row, column, grad, d_down, d_right, dx, d_row, d_column, lo, hi):  # noqa: ANN001, ANN201
+    """Gradients of the batch rows lo..hi: dx[i, j] = grad[i, j] + down[i+1, j] dx[i+1, j] + right[i, j+1] dx[i, j+1]."""
+    _, rows, columns, width = h.shape
+    for b in range(lo, hi):
+        for i in range(rows - 1, -1, -1):
+            for j in range(columns - 1, -1, -1):
+                out, g = dx[b, i, j], grad[b, i, j]
+                for f in range(width):
+                    out[f] = g[f]
+                if i < rows - 1:
+                    d, below = down[b, i + 1, j], dx[b, i + 1, j]
+                    for f in range(width):
+                        out[f] += d[f] * below[f]
+                if j < columns - 1:
+                    r, beside = right[b, i, j + 1], dx[b, i, j + 1]
+                    for f in range(width):
+                        out[f] += r[f] * beside[f]
+                above = row[b, j] if i == 0 else h[b, i - 1, j]
+                left = column[b, i] if j == 0 else h[b, i, j - 1]
+                dd, dr = d_down[b, i, j], d_right[b, i, j]
+                for f in range(width):
+                    dd[f] = out[f] * above[f]
+                    dr[f] = out[f] * left[f]
+            d, dc = right[b, i, 0], d_column[b, i]
+            for f in range(width):
+                dc[f] = d[f] * dx[b, i, 0, f]
+        for j in range(columns):
+            for f in range(width):
+                d_row[b, j, f] = down[b, 0, j, f] * dx[b, 0, j, f]
+
+
+def forward(down: Tensor, right: Tensor, x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """The states (B, I, J, F)."""
+    h = torch.empty_like(x)
+    arrays = [tensor.numpy() for tensor in (down, right, x, row, column, h)]
+    over(len(x), x.numel(), lambda lo, hi: _forward(*arrays, lo, hi))
+    return h
+
+
+def backward(
+    grad: Tensor, down: Tensor, right: Tensor, h: Tensor, row: Tensor, column: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of down, right, x, row and column."""
+    outputs = tuple(torch.empty_like(tensor) for tensor in (h, h, h, row, column))
+    arrays = [tensor.numpy() for tensor in (down, right, h, row, column, grad, *outputs)]
+    over(len(h), h.numel(), lambda lo, hi: _backward(*arrays, lo, hi))
+    return outputs
