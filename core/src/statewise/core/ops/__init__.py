@@ -1,0 +1,12 @@
+"""The recurrences that every layer is built from.
+
+Functional, layout (B, L, ...): time second, channels last. States are never below float32 or complex64. Each
+operator has a reference that defines it and faster paths that must match it; `dispatch` says how one is
+chosen.
+"""
+
+from statewise.core.ops.depthwise_conv import depthwise_conv
+from statewise.core.ops.dispatch import BACKENDS, OPERATORS, explain, use_backend
+from statewise.core.ops.linear_scan import linear_scan
+
+__all__ = ["BACKENDS", "OPERATORS", "depthwise_conv", "explain", "linear_scan", "use_backend"]
