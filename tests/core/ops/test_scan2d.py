@@ -135,7 +135,7 @@ def test_one_dimensional_grids_equal_a_filter():
 
 
 def test_chimera_as_edges_equals_its_node_recurrence():
-    """h1[v,t] = A1 h1[v,t-1] + A2 h2[v,t-1] + u1;  h2[v,t] = A3 h1[v-1,t] + A4 h2[v-1,t] + u2, time first here."""
+    """h1[v,t] = A1 h1[v,t-1] + A2 h2[v,t-1] + u1;  h2[v,t] = A3 h1[v-1,t] + A4 h2[v-1,t] + u2."""
     times, variates, width = 5, 4, 3
     a = torch.rand(4, times + 1, variates + 1, width, dtype=torch.float64) / 2
     u = torch.randn(2, times, variates, width, dtype=torch.float64)

@@ -3,12 +3,12 @@
     h[i, j] = x[i, j] + down[i, j] h[i-1, j] + right[i, j] h[i, j-1]
 
 `down[i, j]` and `right[i, j]` are the gates into node (i, j): the *incoming* rule. States stay bounded for
-|down| + |right| <= 1 at every node; nothing is clipped here. In a stream the grid's rows are the time steps (B, L, J, F), the
-state is the last row, and `reset` cuts what comes from above. Chimera's and pLSTM's states live on edges: see
-`scan2d_edges`.
+|down| + |right| <= 1 at every node; nothing is clipped here. In a stream the grid's rows are the time steps
+(B, L, J, F), the state is the last row, and `reset` cuts what comes from above.
+Chimera's and pLSTM's states live on edges: see `scan2d_edges`.
 
-Gradients: the same recurrence from the far corner, dx[i, j] = dh[i, j] + down[i+1, j] dx[i+1, j] + right[i, j+1] dx[i, j+1];
-d_down = dx * above, d_right = dx * left.
+Gradients: the same recurrence from the far corner, dx[i, j] = dh[i, j] + down[i+1, j] dx[i+1, j] + right[i,
+j+1] dx[i, j+1]; d_down = dx * above, d_right = dx * left.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def scan2d(
         reset: (B, I) bool: nothing comes from above into the rows where it is True.
 
     Returns:
-        The states h (B, I, J, F), their last row (B, J, F) and their last column (B, I, F), all differentiable;
-        float32 at least.
+        The states h (B, I, J, F), their last row (B, J, F) and their last column (B, I, F), all
+        differentiable; float32 at least.
 
     Raises:
         UserError: a shape or dtype does not fit.

@@ -14,7 +14,7 @@ OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "ar
 
 
 @nb.njit(**OPTIONS)
-def _forward(down, right, x, row, column, h, lo, hi):  # noqa: ANN001, ANN201
+def _forward(down, right, x, row, column, h, lo, hi):
     """States of the batch rows lo..hi: down, right, x, h (B, I, J, F); row (B, J, F); column (B, I, F)."""
     _, rows, columns, width = x.shape
     for b in range(lo, hi):
@@ -29,8 +29,8 @@ def _forward(down, right, x, row, column, h, lo, hi):  # noqa: ANN001, ANN201
 
 
 @nb.njit(**OPTIONS)
-def _backward(down, right, h, row, column, grad, d_down, d_right, dx, d_row, d_column, lo, hi):  # noqa: ANN001, ANN201
-    """Gradients of the batch rows lo..hi: dx[i, j] = grad[i, j] + down[i+1, j] dx[i+1, j] + right[i, j+1] dx[i, j+1]."""
+def _backward(down, right, h, row, column, grad, d_down, d_right, dx, d_row, d_column, lo, hi):
+    """Gradients of the batch rows lo..hi, from the far corner; dx doubles as the running total."""
     _, rows, columns, width = h.shape
     for b in range(lo, hi):
         for i in range(rows - 1, -1, -1):

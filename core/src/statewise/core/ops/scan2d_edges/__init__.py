@@ -1,17 +1,18 @@
 """A linear recurrence over a grid whose states live on the edges between nodes: pLSTM, Chimera.
 
-Edges of kind x leave a node along the first grid axis, edges of kind y along the second. Each node mixes the two edges that
-enter it into the two that leave it and adds its sources:
+Edges of kind x leave a node along the first grid axis, edges of kind y along the second. Each node mixes the
+two edges that enter it into the two that leave it and adds its sources:
 
     e_x[i, j] = t_xx[i, j] e_x[i-1, j] + t_yx[i, j] e_y[i, j-1] + s_x[i, j]
     e_y[i, j] = t_xy[i, j] e_x[i-1, j] + t_yy[i, j] e_y[i, j-1] + s_y[i, j]
 
-t_ab is the gate from an entering edge of kind a to the leaving edge of kind b. A gate may be shared by a whole state, such as
-the key-by-value matrix of a pLSTM head. What a node reads are the edges that *enter* it: e_x[i-1, j] and e_y[i, j-1].
+t_ab is the gate from an entering edge of kind a to the leaving edge of kind b. A gate may be shared by a
+whole state, such as the key-by-value matrix of a pLSTM head. What a node reads are the edges that *enter*
+it: e_x[i-1, j] and e_y[i, j-1].
 
-Chimera's states live at the nodes (h1 over time, h2 over variates); they are e_x[i-1, j] + u_1 and e_y[i, j-1] + u_2 of the same
-recurrence, with the gates of the receiving node moved one step along and the sources s_x = t_xx u_1 + t_yx u_2,
-s_y = t_xy u_1 + t_yy u_2.
+Chimera's states live at the nodes (h1 over time, h2 over variates); they are e_x[i-1, j] + u_1 and e_y[i,
+j-1] + u_2 of the same recurrence, with the gates of the receiving node moved one step along and the sources
+s_x = t_xx u_1 + t_yx u_2, s_y = t_xy u_1 + t_yy u_2.
 
 Gradients: the transposed mixing from the far corner; with d_x, d_y the total gradients of the leaving edges,
 
@@ -47,14 +48,15 @@ def scan2d_edges(
 
     Args:
         transitions: gates (B, I, J, 4, G), in the order xx, xy, yx, yy; real.
-        sources: what each node adds to its x edge and its y edge, (B, I, J, 2, G, *M); real. Each gate acts on its *M.
+        sources: what each node adds to its x edge and its y edge, (B, I, J, 2, G, *M); real. Each gate acts
+            on its *M.
         top: x edges that enter the first row, (B, J, G, *M); zeros when None.
         left: y edges that enter the first column, (B, I, G, *M); zeros when None.
         reset: (B, I) bool: no x edge enters the rows where it is True.
 
     Returns:
-        The edges that leave each node, (B, I, J, 2, G, *M), the x edges out of the last row (B, J, G, *M) and the y edges out of
-        the last column (B, I, G, *M), all differentiable; float32 at least.
+        The edges that leave each node, (B, I, J, 2, G, *M), the x edges out of the last row (B, J, G, *M)
+        and the y edges out of the last column (B, I, G, *M), all differentiable; float32 at least.
 
     Raises:
         UserError: a shape or dtype does not fit.

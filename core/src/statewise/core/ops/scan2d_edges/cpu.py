@@ -14,7 +14,7 @@ OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "ar
 
 
 @nb.njit(**OPTIONS)
-def _forward(t, s, top, left, edges, lo, hi):  # noqa: ANN001, ANN202
+def _forward(t, s, top, left, edges, lo, hi):
     """Edges of the batch rows lo..hi; the last axis is contiguous and has one gate per element."""
     _, rows, columns, _, width = s.shape
     for b in range(lo, hi):
@@ -29,7 +29,7 @@ def _forward(t, s, top, left, edges, lo, hi):  # noqa: ANN001, ANN202
 
 
 @nb.njit(**OPTIONS)
-def _forward_shared(t, s, top, left, edges, lo, hi):  # noqa: ANN001, ANN202
+def _forward_shared(t, s, top, left, edges, lo, hi):
     """As `_forward`, with each gate shared by the last axis."""
     _, rows, columns, _, gates, size = s.shape
     for b in range(lo, hi):
@@ -48,7 +48,7 @@ def _forward_shared(t, s, top, left, edges, lo, hi):  # noqa: ANN001, ANN202
 
 
 @nb.njit(**OPTIONS)
-def _backward(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):  # noqa: ANN001, ANN202
+def _backward(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
     """Gradients of the batch rows lo..hi, one gate per element."""
     _, rows, columns, _, width = edges.shape
     for b in range(lo, hi):
@@ -84,14 +84,14 @@ def _backward(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):  # noqa
 
 
 @nb.njit(**OPTIONS)
-def _mix(first, second, a, b, out):  # noqa: ANN001, ANN202
-    """out += a * first + b * second, with scalar a and b."""
+def _mix(first, second, a, b, out):
+    """Adds to out: a * first + b * second, with scalar a and b."""
     for m in range(len(out)):
         out[m] += a * first[m] + b * second[m]
 
 
 @nb.njit(**OPTIONS)
-def _dot(a, b):  # noqa: ANN001, ANN202
+def _dot(a, b):
     total = a[0] * b[0]
     for m in range(1, len(a)):
         total += a[m] * b[m]
@@ -99,7 +99,7 @@ def _dot(a, b):  # noqa: ANN001, ANN202
 
 
 @nb.njit(**OPTIONS)
-def _backward_shared(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):  # noqa: ANN001, ANN202
+def _backward_shared(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
     """As `_backward`, with each gate shared by the last axis, over which its gradient is summed."""
     _, rows, columns, _, gates, _ = edges.shape
     for b in range(lo, hi):
@@ -150,7 +150,7 @@ def backward(
     dt, ds, d_top, d_left = (torch.empty_like(tensor) for tensor in (t, edges, top, left))
     single = edges.shape[-1] == 1
 
-    def array(tensor: Tensor):  # noqa: ANN202
+    def array(tensor: Tensor):
         return (tensor.squeeze(-1) if single else tensor).numpy()
 
     arrays = [array(grad), t.numpy(), array(edges), array(top), array(left)]
