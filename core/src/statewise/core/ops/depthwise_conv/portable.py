@@ -1,6 +1,4 @@
-"""`depthwise_conv` in plain torch: a fused multiply-add over the sequence per tap, the gradient written
-out.
-"""
+"""`depthwise_conv` in plain torch: one fused multiply-add per tap over the sequence, and its gradient."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from statewise.core.ops.linear_scan import reference
 
 __all__ = ["linear_scan"]
 
-OP = Op("linear_scan", __name__)
+OP = Op("linear_scan", __name__, ("reference", "portable"))
 
 
 def linear_scan(
