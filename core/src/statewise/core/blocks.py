@@ -1,0 +1,214 @@
+"""Pre-norm residual blocks around any layer of the registry, stacks of them, and a both-ways wrapper.
+
+    block      x <- x + mixer(norm(x));  x <- x + mlp(norm(x))
+    stack      norm(block_K(... block_1(x)))
+    both ways  merge([forwards(x), flip(backwards(flip(x)))])
+
+Each is a `Layer` itself: a whole stack trains on sequences, honours `reset` and `lengths`, and streams step
+by step, as long as its mixers do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from statewise.core.config import require
+from statewise.core.errors import ConfigError
+from statewise.core.layers import build
+from statewise.core.layers.contract import Layer, Stateless
+from statewise.core.layers.masking import flip, flip_reset
+
+__all__ = ["Bidirectional", "BidirectionalConfig", "Block", "BlockConfig", "GatedMLP", "Stack", "StackConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BidirectionalConfig:
+    """Settings of `Bidirectional`."""
+
+    d_model: int
+    """D, features in and out."""
+    mixer: str = "lru"
+    """Name of the layer that is built twice; see `statewise layers`."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the layer, without d_model."""
+
+    def __post_init__(self) -> None:
+        _check_mixer(self.d_model, self.settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """Settings of `Block`."""
+
+    d_model: int
+    """D, features in and out."""
+    mixer: str = "lru"
+    """Name of the layer that mixes over time; see `statewise layers`."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the layer, without d_model."""
+    bidirectional: bool = False
+    """Read the sequence both ways, with a causal mixer for each; the block then has no step."""
+    mlp_ratio: float = 2.0
+    """Hidden units of the gated MLP per feature."""
+    dropout: float = 0.0
+    """Probability of dropping an element of what a residual branch adds, in training."""
+
+    def __post_init__(self) -> None:
+        _check_mixer(self.d_model, self.settings)
+        require(
+            self.mlp_ratio * self.d_model >= 1,
+            "mlp_ratio",
+            self.mlp_ratio,
+            "large enough for one hidden unit",
+        )
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(BlockConfig):
+    """Settings of `Stack`: those of its blocks, and how many there are."""
+
+    depth: int = 2
+    """K, blocks one after the other."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.depth > 0, "depth", self.depth, "at least 1")
+
+
+class GatedMLP(nn.Module):
+    """W_out (silu(W_gate x) * W_up x), the same at every step: (..., D) to (..., D).
+
+    Shazeer, "GLU Variants Improve Transformer", 2020.
+
+    Args:
+        d_model: D, features in and out.
+        hidden: units of the gate.
+    """
+
+    def __init__(self, d_model: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * value)
+
+
+class Bidirectional(Layer[Stateless]):
+    """Two causal layers of one kind, one on the sequence and one on its flip, merged by a linear map.
+
+    Each row is flipped within its own length and resets are moved to the step that is the first when read
+    backwards, so that neither padding nor a neighbouring sequence leaks in.
+    """
+
+    streaming: ClassVar[bool] = False
+
+    def __init__(self, config: BidirectionalConfig) -> None:
+        super().__init__(config)
+        self.forwards = build(config.mixer, d_model=config.d_model, **config.settings)
+        self.backwards = build(config.mixer, d_model=config.d_model, **config.settings)
+        if not self.forwards.streaming:
+            raise ConfigError(
+                f"the layer '{config.mixer}' reads both ways by itself",
+                where="mixer",
+                expected="a causal layer",
+                fix="leave bidirectional unset",
+            )
+        self.merge = nn.Linear(2 * config.d_model, config.d_model)
+
+    def sequence(
+        self, x: Tensor, state: Stateless, reset: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Stateless]:
+        ahead, _ = self.forwards(x, None, reset, lengths)
+        back, _ = self.backwards(flip(x, lengths), None, flip_reset(reset, lengths), lengths)
+        return self.merge(torch.cat([ahead, flip(back, lengths)], dim=-1)), state
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Stateless:
+        return Stateless()
+
+
+class Block(Layer[Any]):
+    """A pre-norm residual block: a mixer over time, then a gated MLP; its state is the mixer's."""
+
+    def __init__(self, config: BlockConfig) -> None:
+        super().__init__(config)
+        d = config.d_model
+        if config.bidirectional:
+            both = BidirectionalConfig(d_model=d, mixer=config.mixer, settings=config.settings)
+            self.mixer: Layer[Any] = Bidirectional(both)
+        else:
+            self.mixer = build(config.mixer, d_model=d, **config.settings)
+        self.streaming = self.mixer.streaming  # pyright: ignore[reportAttributeAccessIssue]  # decided by the mixer
+        self.mixer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mlp_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mlp = GatedMLP(d, int(config.mlp_ratio * d))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def sequence(
+        self, x: Tensor, state: Any, reset: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        mixed, state = self.mixer(self.mixer_norm(x), state, reset, lengths)
+        return self._add(x, mixed), state
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        mixed, state = self.mixer.step(self.mixer_norm(x_t), state)
+        return self._add(x_t, mixed), state
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Any:
+        return self.mixer.initial_state(batch_size, device=device, dtype=dtype)
+
+    def _add(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.dropout(mixed)
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class Stack(Layer[tuple[Any, ...]]):
+    """K blocks and a last norm; its state is the tuple of the blocks' states."""
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.streaming = self._blocks()[0].streaming  # pyright: ignore[reportAttributeAccessIssue]  # decided by the mixer
+        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+
+    def sequence(
+        self, x: Tensor, state: tuple[Any, ...], reset: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
+        after = []
+        for block, before in zip(self._blocks(), state, strict=True):
+            x, new = block(x, before, reset, lengths)
+            after.append(new)
+        return self.norm(x), tuple(after)
+
+    def step(self, x_t: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        after = []
+        for block, before in zip(self._blocks(), state, strict=True):
+            x_t, new = block.step(x_t, before)
+            after.append(new)
+        return self.norm(x_t), tuple(after)
+
+    def initial_state(
+        self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> tuple[Any, ...]:
+        return tuple(block.initial_state(batch_size, device=device, dtype=dtype) for block in self._blocks())
+
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
+
+def _check_mixer(d_model: int, settings: dict[str, Any]) -> None:
+    require(d_model > 0, "d_model", d_model, "at least 1")
+    require(
+        "d_model" not in settings, "settings", settings, "settings without d_model, which the block gives"
+    )
