@@ -1,14 +1,15 @@
 """What can go wrong, and how it is said.
 
-A `UserError` is something the person at the keyboard can fix: it names the place, what was seen there, what was
-expected and the fix, and the command line turns it into exit code 2 without a traceback. Anything else that escapes
-is a defect of ours and ends with exit code 1.
+A `UserError` is something the person at the keyboard can fix: it names the place, what was seen there, what
+was expected and the fix, and the command line turns it into exit code 2 without a traceback. Anything else
+that escapes is a defect of ours and ends with exit code 1.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -55,10 +56,14 @@ class UserError(StatewiseError):
         super().__init__(self.render())
 
     def render(self) -> str:
-        """The whole message: the place and the problem first, then one line each for seen, expected and fix."""
+        """The whole message: place and problem first, then a line each for seen, expected and fix."""
         head = f"{self.where}: {self.what}" if self.where else self.what
         parts = (("seen", self.seen), ("expected", self.expected), ("fix", self.fix))
         return "\n".join([head, *(f"  {label}: {text}" for label, text in parts if text)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # the constructors of the subclasses differ; a worker process hands the error over by its parts
+        return _restore, (type(self), self.args, self.__dict__)
 
     def as_dict(self) -> dict[str, str]:
         """The parts that are known, for `--json`."""
@@ -111,3 +116,9 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
     """`did you mean 'x'?` for the nearest known name, or None when nothing is near."""
     near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else None
+
+
+def _restore(cls: type[UserError], args: tuple[Any, ...], parts: Mapping[str, Any]) -> UserError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(parts)
+    return error

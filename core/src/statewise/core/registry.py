@@ -1,21 +1,24 @@
 """Tables of names: what exists, found without importing it.
 
-A registry maps a name to `"module:attribute"` plus facts worth listing. Reading the table imports nothing, so that
-`forecast models` and shell completion stay fast; only `load` imports. Third parties add entries through an entry-point
-group of the same name, whose values are `module:attribute` too.
+A registry maps a name to `"module:attribute"` plus facts worth listing. Reading the table imports nothing, so
+that `forecast models` and shell completion stay fast; only `load` imports. Third parties add entries through
+an entry-point group of the same name, whose values are `module:attribute` too.
 """
 
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from statewise.core.errors import UnknownNameError
+from statewise.core.errors import UnknownNameError, UserError
 
-__all__ = ["Entry", "Registry"]
+__all__ = ["Entry", "Registry", "canonical", "preset"]
+
+BUILTIN = "statewise"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +35,26 @@ class Entry:
     """Year of the source."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further facts of this kind of entry, such as the operators of a layer."""
-    origin: str = "statewise"
+    origin: str = BUILTIN
     """The distribution that brought the entry."""
 
     def load(self) -> Any:
-        """Import the module and return the attribute."""
+        """Import the module and return the attribute.
+
+        Raises:
+            UserError: another distribution brought the entry and it does not load.
+        """
         module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        try:
+            return operator.attrgetter(attribute)(importlib.import_module(module))
+        except (ImportError, AttributeError) as error:
+            if self.origin == BUILTIN:
+                raise
+            raise UserError(
+                f"'{self.target}' does not load ({error})",
+                where=f"distribution {self.origin}",
+                fix=f"update or uninstall {self.origin}",
+            ) from error
 
 
 class Registry:
@@ -73,13 +89,14 @@ class Registry:
         return entries[key]
 
     def entries(self) -> dict[str, Entry]:
-        """All rows by name, built-in ones first; a third party never replaces a built-in row."""
+        """All rows by name, built-in ones first; a third party never replaces one of them."""
         if self._all is None:
             self._all = dict(self._builtin)
             for point in metadata.entry_points(group=self.group) if self.group else ():
                 origin = point.dist.name if point.dist else point.module
-                self._all.setdefault(canonical(point.name), Entry(target=point.value, origin=origin))
-        return self._all
+                target = f"{point.module}:{point.attr}"
+                self._all.setdefault(canonical(point.name), Entry(target=target, origin=origin))
+        return dict(self._all)
 
     def load(self, name: str) -> Any:
         """Import what `name` stands for."""
