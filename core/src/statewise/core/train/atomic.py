@@ -11,7 +11,7 @@ from statewise.core.errors import CheckpointError
 __all__ = ["replace_file", "write_text"]
 
 
-def replace_file(path: Path, write: Callable[[Path], None], *, keep: Path | None = None) -> None:
+def replace_file(path: Path, write: Callable[[Path], object], *, keep: Path | None = None) -> None:
     """Let `write` fill a file beside `path`, force it to the disk, then put it in the place of `path`.
 
     Args:
@@ -33,14 +33,15 @@ def replace_file(path: Path, write: Callable[[Path], None], *, keep: Path | None
     except OSError as error:
         new.unlink(missing_ok=True)
         raise CheckpointError(
-            f"cannot be written ({error.strerror or error})", where=str(path),
+            f"cannot be written ({error.strerror or error})",
+            where=str(path),
             fix="free space on the disk or choose another place with --out",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` in UTF-8."""
-    replace_file(path, lambda new: new.write_bytes(text.encode()) and None)
+    replace_file(path, lambda new: new.write_bytes(text.encode()))
 
 
 def _sync(path: Path) -> None:

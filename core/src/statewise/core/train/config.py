@@ -28,13 +28,13 @@ class FitConfig:
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     slow_rate: float = 0.25
-    """Learning rate of state-space parameters (`Layer.slow`) as a fraction of learning_rate (S5: ssm_lr / lr)."""
+    """Rate of state-space parameters (`Layer.slow`) as a fraction of learning_rate (S5: ssm_lr / lr)."""
     weight_decay: float = 0.0
     """Decoupled weight decay; never applied to biases, norms, vectors and state-space parameters."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of AdamW's first and second moment."""
     schedule: Literal["constant", "cosine", "exponential"] = "cosine"
-    """Course of the learning rate after the warm-up; cosine ends with the run (with the budget if it is alone)."""
+    """Course of the learning rate after the warm-up; cosine ends with the run."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises linearly to its peak."""
     decay: float = 0.9

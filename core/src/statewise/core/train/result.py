@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 __all__ = ["FitResult", "Row", "StopReason", "Tick"]
 
 Row: TypeAlias = dict[str, float | None]
-"""One line of metrics.jsonl: step, epoch, seconds, learning_rate, examples_per_second, train_loss and the metrics of
-the task; one that is not finite is None."""
+"""One line of metrics.jsonl: step, epoch, seconds, learning_rate, examples_per_second, train_loss and the
+metrics of the task; one that is not finite is None."""
 
 StopReason: TypeAlias = Literal[
     "epochs", "steps", "budget", "patience", "deadline", "should_stop", "interrupt"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +13,13 @@ from torch import nn
 from statewise.core import __version__
 from statewise.core.errors import CheckpointError, ConfigError
 from statewise.core.train.atomic import replace_file, write_text
-from statewise.core.train.tensors import load_into, read_tensors, refuse_newer, write_tensors
+from statewise.core.train.checkpoint import best_weights
+from statewise.core.train.formats import FORMAT, refuse_newer
+from statewise.core.train.launch import process_rank
+from statewise.core.train.tensors import load_into, read_tensors, write_tensors
 
-__all__ = ["Run", "process_rank"]
+__all__ = ["Run"]
 
-FORMAT = 1
 MARKER, METRICS, WEIGHTS = "run.json", "metrics.jsonl", "weights.safetensors"
 
 
@@ -78,6 +79,14 @@ class Run:
                 left_over.unlink(missing_ok=True)
         return run
 
+    def part(self, name: str) -> Run:
+        """The run directory `name` inside this one, made on first use: one for each of several models."""
+        run = Run(self._place(name))
+        if run.writes and not (run.path / MARKER).exists():
+            run.path.mkdir(exist_ok=True)
+            run.write_text(MARKER, _marker())
+        return run
+
     def write_text(self, name: str, text: str) -> Path:
         """Write a file of the run, in UTF-8; its path."""
         if self.writes:
@@ -91,7 +100,7 @@ class Run:
     def write_bytes(self, name: str, data: bytes) -> Path:
         """Write a file of the run; its path."""
         if self.writes:
-            replace_file(self._place(name), lambda new: new.write_bytes(data) and None)
+            replace_file(self._place(name), lambda new: new.write_bytes(data))
         return self.path / name
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -125,8 +134,6 @@ class Run:
         Raises:
             CheckpointError: there are none, they are damaged, or they belong to another model.
         """
-        from statewise.core.train.checkpoint import best_weights
-
         path = self.path / WEIGHTS
         tensors = read_tensors(path)[0] if path.exists() else best_weights(self.path)
         load_into(model, tensors, str(path))
@@ -155,20 +162,11 @@ def _check_marker(path: Path) -> None:
             expected="a small JSON object",
             fix=f'write {{"format": {FORMAT}}} into it',
         ) from None
-    refuse_newer(path / MARKER, written, FORMAT)
-
-
-def process_rank() -> int:
-    """The number of this process among those that train together; 0 when it is alone."""
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0)
+    refuse_newer(path / MARKER, written)
 
 
 def _claim(wanted: Path) -> Path:
     """The first of `wanted`, `wanted-2`, `wanted-3` … that is new or empty, marked as a run."""
-    marker = (
-        json.dumps({"format": FORMAT, "statewise": __version__, "created": datetime.now(UTC).isoformat()})
-        + "\n"
-    )
     number = 1
     while True:
         path = wanted if number == 1 else wanted.with_name(f"{wanted.resolve().name}-{number}")
@@ -180,7 +178,12 @@ def _claim(wanted: Path) -> Path:
             continue
         try:
             with open(path / MARKER, "x", encoding="utf-8") as file:
-                file.write(marker)
+                file.write(_marker())
         except FileExistsError:  # another process was quicker
             continue
         return path
+
+
+def _marker() -> str:
+    facts = {"format": FORMAT, "statewise": __version__, "created": datetime.now(UTC).isoformat()}
+    return json.dumps(facts) + "\n"

@@ -13,8 +13,8 @@ __all__ = ["Task"]
 class Task(Protocol):
     """A supervised problem. The loop owns the order of the examples, the task owns what an example is.
 
-    Randomness (augmentation, negative samples) comes from torch's default generator inside `batch` and `loss`: the
-    loop seeds it from the run's seed and the step, so that a resumed run draws what an uninterrupted one draws.
+    Randomness (augmentation, negative samples) comes from torch's default generator inside `batch` and
+    `loss`: the loop seeds it from the run's seed and the step, so that a resumed run draws the same again.
     """
 
     model: nn.Module
@@ -27,7 +27,7 @@ class Task(Protocol):
 
     @property
     def monitor(self) -> str:
-        """The metric that chooses the best weights, smaller is better: a key of `validate`, or `train_loss`."""
+        """The metric that chooses the best weights, smaller is better: of `validate`, or `train_loss`."""
         ...
 
     def batch(self, indices: torch.Tensor) -> Any:

@@ -1,7 +1,7 @@
 """Named tensors and a JSON note in one safetensors file: written atomically, checked when read.
 
-A safetensors file cannot hold code. On top of the format this adds: a checksum (a file of the right length may
-still hold the zeros of a power cut), tensors that share memory (tied weights are stored once) and complex128.
+A safetensors file cannot hold code. This adds to the format: a checksum (a file of the right length may still
+hold the zeros of a power cut), tensors that share memory (tied weights are stored once) and complex128.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from torch import nn
 
 from statewise.core.errors import CheckpointError
 from statewise.core.train.atomic import replace_file
+from statewise.core.train.formats import FORMAT, refuse_newer
 
 __all__ = ["load_into", "read_tensors", "write_tensors"]
-
-FORMAT = 1
-"""Version of everything that is written here; a reader refuses a higher one."""
 
 
 def write_tensors(
@@ -66,23 +64,14 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from None
-    if "statewise" not in header:
-        raise CheckpointError(
-            "was not written by statewise",
-            where=str(path),
-            seen="a foreign safetensors file",
-            expected="a file of a statewise run or model",
-        )
-    facts = json.loads(header["statewise"])
-    refuse_newer(path, facts["format"], FORMAT)
+    facts, note = _parse(path, header)
+    refuse_newer(path, facts["format"])
     if facts["crc32"] != _checksum(stored):
         raise _damaged(path, "the checksum does not fit the contents")
     tensors = {
         name: torch.view_as_complex(t) if name in facts["complex128"] else t for name, t in stored.items()
     }
-    return tensors | {alias: tensors[name] for alias, name in facts["tied"].items()}, json.loads(
-        header["note"]
-    )
+    return tensors | {alias: tensors[name] for alias, name in facts["tied"].items()}, note
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
@@ -105,18 +94,6 @@ def load_into(model: nn.Module, tensors: Mapping[str, torch.Tensor], where: str)
             fix="use the configuration the weights were trained with",
         )
     model.load_state_dict(dict(tensors))
-
-
-def refuse_newer(path: Path, seen: int, known: int) -> None:
-    """Raise when a file was written in a later format than this program knows."""
-    if seen > known:
-        raise CheckpointError(
-            "was written by a newer statewise",
-            where=str(path),
-            seen=f"format {seen}",
-            expected=f"format {known} or older",
-            fix="pip install --upgrade statewise",
-        )
 
 
 def _store_once(tensors: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -144,8 +121,22 @@ def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         total = zlib.crc32(name.encode(), total)
         if tensors[name].numel():
-            total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+            total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return total
+
+
+def _parse(path: Path, header: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    if "statewise" not in header:
+        raise CheckpointError(
+            "was not written by statewise",
+            where=str(path),
+            seen="a foreign safetensors file",
+            expected="a file of a statewise run or model",
+        )
+    try:
+        return json.loads(header["statewise"]), json.loads(header["note"])
+    except (ValueError, KeyError):
+        raise _damaged(path, "its header cannot be read") from None
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
