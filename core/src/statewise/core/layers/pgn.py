@@ -85,5 +85,6 @@ class PGN(Layer[PGNState]):
     def _update(self, x: Tensor, before: Tensor) -> Tensor:
         """The gated update: x (..., D) and its window (..., W, D) to (..., D')."""
         h = self.history(before.flatten(-2))
-        g, c = self.gates(torch.cat([x, h], dim=-1)).chunk(2, dim=-1)
+        # halves of few features would send tanh and sigmoid down their slow, strided path
+        g, c = (half.contiguous() for half in self.gates(torch.cat([x, h], dim=-1)).chunk(2, dim=-1))
         return torch.lerp(torch.tanh(c), h, torch.sigmoid(g))
