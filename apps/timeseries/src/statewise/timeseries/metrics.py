@@ -14,6 +14,8 @@ import numpy as np
 
 __all__ = ["coverage", "interval_score", "mae", "mase", "mse", "pinball", "seasonal_scale", "smape", "width"]
 
+_TINY = 1e-100  # a level to divide by is larger
+
 
 def mse(actual: np.ndarray, forecast: np.ndarray) -> float:
     """Mean squared error, mean(e²), in squared units of the data."""
@@ -37,12 +39,13 @@ def seasonal_scale(history: np.ndarray, period: int) -> float:
         history: the rows that a method was fitted on, (L,); never the rows it is judged on.
         period: steps in the season, m.
     """
+    level = float(np.nanmean(np.abs(history))) if np.isfinite(history).any() else 0.0
     for lag in (period, 1):
         difference = np.abs(history[lag:] - history[:-lag])
-        if np.isfinite(difference).any() and (scale := float(np.nanmean(difference))) > 0:
+        # what rounding leaves of a constant is no scale
+        if np.isfinite(difference).any() and (scale := float(np.nanmean(difference))) > 1e-12 * level:
             return scale
-    level = float(np.nanmean(np.abs(history))) if np.isfinite(history).any() else 0.0
-    return level if level > 0 else 1.0
+    return level if level > _TINY else 1.0
 
 
 def mase(actual: np.ndarray, forecast: np.ndarray, scale: float | np.ndarray) -> float:

@@ -47,21 +47,24 @@ MODELS = Registry(
         "theta": Entry(
             target=f"{_HERE}.statistical:Theta",
             summary="dynamic optimised theta method, refitted at every origin; good on short series",
-            paper="Fiorucci et al., Models for optimising the theta method",
+            paper="Fiorucci et al., Models for optimising the theta method and their relationship to state "
+            "space models",
             year=2016,
             facts={"family": "statistical", "rank": 5},
         ),
         "ets": Entry(
             target=f"{_HERE}.statistical:ETS",
             summary="exponential smoothing, its form chosen by information criterion at every origin",
-            paper="Hyndman et al., A state space framework for automatic forecasting",
+            paper="Hyndman et al., A state space framework for automatic forecasting using exponential "
+            "smoothing methods",
             year=2002,
             facts={"family": "statistical", "rank": 6},
         ),
         "tpgn": Entry(
             target=f"{_HERE}.tpgn:TPGNForecaster",
             summary="parallel gated network over rows of one season each",
-            paper="Jia et al., PGN: The RNN's New Successor is Effective",
+            paper="Jia et al., PGN: The RNN's New Successor is Effective for Long-Range Time Series "
+            "Forecasting",
             year=2024,
             facts={"family": "neural", "rank": 7},
         ),
