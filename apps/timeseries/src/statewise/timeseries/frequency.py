@@ -40,8 +40,8 @@ _CODES = {
 }  # fmt: skip
 _ALIASES = {code.lower(): unit for unit, code in _CODES.items() if code != "ms"} | {
     "micro": "microsecond", "l": "millisecond", "milli": "millisecond", "sec": "second", "t": "minute",
-    "m": "minute", "hourly": "hour", "hr": "hour", "daily": "day", "bd": "business-day", "bday": "business-day",
-    "business": "business-day", "weekly": "week", "mo": "month", "monthly": "month", "bm": "month-end",
+    "m": "minute", "hourly": "hour", "hr": "hour", "daily": "day", "bd": "business-day",
+    "bday": "business-day", "business": "business-day", "weekly": "week", "mo": "month", "monthly": "month", "bm": "month-end",
     "q": "quarter", "quarterly": "quarter", "y": "year", "a": "year", "as": "year", "ae": "year-end",
     "yearly": "year", "annual": "year",
 } | {unit: unit for unit in UNITS} | {f"{unit}s": unit for unit in UNITS}  # fmt: skip
@@ -272,6 +272,6 @@ def _unknown(text: str) -> ConfigError:
     return ConfigError(
         f"'{text}' is no frequency",
         where="--frequency",
-        expected="a number and a unit: 15min, h, D, B (business days), W-MON, MS (month starts), ME (ends), QS",
+        expected="a number and a unit: 15min, h, D, B (business days), W-MON, MS (month starts), ME, QS",
         fix=suggestion(text, words) or "leave --frequency out: it is then found in the data",
     )
