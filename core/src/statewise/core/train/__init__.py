@@ -9,12 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from statewise.core.train.model_directory import SavedModel, load_model, save_model
-
     from statewise.core.train.config import FitConfig
     from statewise.core.train.device import resolve_device, seeded, threads
     from statewise.core.train.guard import Diverged
     from statewise.core.train.loop import fit
+    from statewise.core.train.model_directory import SavedModel, load_model, save_model
     from statewise.core.train.optim import parameter_groups
     from statewise.core.train.result import FitResult, Tick
     from statewise.core.train.run import Run

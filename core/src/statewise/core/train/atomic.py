@@ -24,7 +24,10 @@ def replace_file(path: Path, write: Callable[[Path], object], *, keep: Path | No
     """
     new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        new.touch()
+        mode = new.stat().st_mode
         write(new)
+        new.chmod(mode)  # safetensors writes files that nobody else can read
         _sync(new)
         if keep is not None and path.exists():
             os.replace(path, keep)

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from statewise.core.errors import CheckpointError
 from statewise.core.train.result import Row
-from statewise.core.train.tensors import load_into, read_tensors, write_tensors
+from statewise.core.train.tensors import read_tensors, write_tensors
 
 __all__ = ["Checkpoint", "Position", "best_weights", "read_checkpoint", "write_checkpoint"]
 
@@ -108,32 +107,6 @@ def best_weights(directory: Path) -> dict[str, torch.Tensor]:
             fix="let it go on with --resume",
         )
     return dict(checkpoint.best or checkpoint.weights)
-
-
-def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The state of `optimizer` under the names that `model` gives its parameters."""
-    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}:{key}": value
-        for parameter, values in optimizer.state.items()
-        for key, value in values.items()
-    }
-
-
-def load_moments(optimizer: torch.optim.Optimizer, stored: Mapping[str, torch.Tensor]) -> None:
-    """Give `optimizer`, whose groups carry `names`, the state that `moments` returned."""
-    names = [name for group in optimizer.param_groups for name in group["names"]]
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in stored.items():
-        name, _, kind = key.rpartition(":")
-        states.setdefault(names.index(name), {})[kind] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
-
-
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:
-    """Load weights and moments; the model must be the one that was saved."""
-    load_into(model, checkpoint.weights, where)
-    load_moments(optimizer, checkpoint.moments)
 
 
 def refuse_changes(saved: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:

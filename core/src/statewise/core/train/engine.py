@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import nn
 
-from statewise.core.errors import ConfigError, MissingExtraError
+from statewise.core.errors import ConfigError
 from statewise.core.train.config import FitConfig
 from statewise.core.train.device import resolve_device
 from statewise.core.train.launch import started_processes
@@ -80,16 +80,13 @@ class Fabric:
     """Several processes (DDP) or bf16, through Lightning Fabric."""
 
     def __init__(self, config: FitConfig) -> None:
-        try:
-            import lightning_fabric
-        except ImportError:
-            raise MissingExtraError(
-                "lightning-fabric", "statewise-core", "training on several devices"
-            ) from None
+        import lightning_fabric
+
         world, local = started_processes()
+        accelerator, _, index = config.device.partition(":")
         self.fabric = lightning_fabric.Fabric(
-            accelerator=config.device.partition(":")[0],
-            devices=local or config.devices,
+            accelerator=accelerator,
+            devices=local or ([int(index)] if index else config.devices),
             num_nodes=max(1, world // local) if local else 1,
             strategy="ddp" if world > 1 or config.devices > 1 else "auto",
             precision="bf16-mixed" if config.precision == "bf16" else "32-true",

@@ -20,10 +20,8 @@ from statewise.core.errors import DataError, Interrupted
 from statewise.core.train.checkpoint import (
     Checkpoint,
     Position,
-    moments,
     read_checkpoint,
     refuse_changes,
-    restore,
     write_checkpoint,
 )
 from statewise.core.train.clock import Clock
@@ -32,28 +30,20 @@ from statewise.core.train.device import reseed, seeded, threads, to_device
 from statewise.core.train.engine import Engine, make_engine
 from statewise.core.train.guard import check_metric, check_step
 from statewise.core.train.interrupt import Interrupt, watch_signals
-from statewise.core.train.optim import build_optimizer, set_rate
+from statewise.core.train.optim import AdamW
 from statewise.core.train.order import Order, micro_batches
 from statewise.core.train.result import FitResult, Row, StopReason, Tick
 from statewise.core.train.run import Run
 from statewise.core.train.schedule import Schedule
 from statewise.core.train.sinks import Sink, open_sink
 from statewise.core.train.task import Task
+from statewise.core.train.tensors import load_into
 
 __all__ = ["fit"]
 
 FIXED = (
-    "learning_rate",
-    "slow_rate",
-    "weight_decay",
-    "betas",
-    "schedule",
-    "warmup_steps",
-    "decay",
-    "floor",
-    "clip",
-    "precision",
-    "seed",
+    *("learning_rate", "slow_rate", "weight_decay", "betas", "clip", "precision", "seed"),
+    *("schedule", "warmup_steps", "decay", "floor"),
 )
 """Settings that a resumed run may not change; the others only say when to stop, to look and to save."""
 
@@ -108,12 +98,11 @@ class _Loop:
         self.order = Order(task.size, config.batch_size * config.accumulate * engine.world, config.seed)
         self.schedule = Schedule(config=config, steps_per_epoch=self.order.steps_per_epoch)
         self.weights = task.model.to(engine.device)
-        self.optimizer = build_optimizer(self.weights, config)
-        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer = AdamW(self.weights, config)
         self.position = Position()
         self.best: dict[str, torch.Tensor] = {}
         self._resume()
-        self._set_rate(max(0, self.position.step - 1))
+        self.rate = self._rate(max(0, self.position.step - 1))
         self.model = engine.prepare(self.weights)
         self.clock = Clock(self.position.seconds)
 
@@ -139,9 +128,8 @@ class _Loop:
             if reason == "interrupt":
                 raise self._interrupted()
             if self._evaluated_at() != self.position.step:
-                self._evaluate(
-                    sink
-                )  # not in the checkpoint: a run that goes on would not have evaluated here
+                # after the checkpoint: a run that goes on would not have evaluated here
+                self._evaluate(sink)
         finally:
             self._keep_best()
         return FitResult(
@@ -178,19 +166,19 @@ class _Loop:
     def _step(self) -> float:
         """One optimiser step; its training loss."""
         engine, position = self.engine, self.position
-        self._set_rate(position.step)
+        self.rate = self._rate(position.step)
         reseed(engine.device, self.config.seed, "step", position.step, engine.rank)
-        self.optimizer.zero_grad()
+        self.optimizer.clear()
         indices = self.order.indices(position.step)
         loss = self._gradients(indices)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = torch.nn.utils.get_total_norm(self.optimizer.gradients())
         local, length = torch.stack([loss, norm.to(loss.dtype)]).tolist()
         (mean,) = engine.total([local])
         epoch = self.order.epochs(position.step)
         check_step(mean, length, model=self.weights, step=position.step, epoch=epoch, rate=self.rate)
         if self.config.clip is not None and length > self.config.clip:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
-        self.optimizer.step()
+            torch.nn.utils.clip_grads_with_norm_(self.optimizer.parameters, self.config.clip, norm)
+        self.optimizer.step(self.rate)
         position.step += 1
         position.loss_sum += mean * len(indices)
         position.examples += len(indices)
@@ -210,10 +198,9 @@ class _Loop:
             total = total + loss.detach()
         return total
 
-    def _set_rate(self, step: int) -> None:
-        factor = self.schedule.factor(step, self.position.seconds)
-        set_rate(self.optimizer, factor)
-        self.rate = self.config.learning_rate * factor
+    def _rate(self, step: int) -> float:
+        """Learning rate of ordinary parameters after `step` steps."""
+        return self.config.learning_rate * self.schedule.factor(step, self.position.seconds)
 
     def _evaluation_is_due(self) -> bool:
         return self.position.step % (self.config.eval_every or self.order.steps_per_epoch) == 0
@@ -287,7 +274,8 @@ class _Loop:
         if found is not None:
             where = str(self.run.path)
             refuse_changes(found.facts, self._facts(), where)
-            restore(found, self.weights, self.optimizer, where)
+            load_into(self.weights, found.weights, where)
+            self.optimizer.restore(found.moments)
             self.position, self.best = found.position, dict(found.best)
         self.run.keep_metrics(len(self.position.history))
 
@@ -304,7 +292,7 @@ class _Loop:
                     facts=self._facts(),
                     weights=self.weights.state_dict(),
                     best=self.best,
-                    moments=moments(self.weights, self.optimizer),
+                    moments=self.optimizer.state(),
                 ),
             )
 
@@ -331,8 +319,9 @@ class _Loop:
 
     def _interrupted(self) -> Interrupted:
         at = f"stopped at step {self.position.step}"
-        if self.run is None:
-            return Interrupted(at)
-        return Interrupted(
-            f"{at}; the best weights and a checkpoint are in {self.run.path}: go on with --resume"
+        kept = (
+            f"; the best weights and a checkpoint are kept: go on with --resume {self.run.path}"
+            if self.run
+            else ""
         )
+        return Interrupted(at + kept)

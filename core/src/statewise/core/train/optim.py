@@ -1,21 +1,38 @@
-"""AdamW with the parameter groups that state-space layers need."""
+"""AdamW with the parameter groups that state-space layers need.
+
+The optimiser is written out because building one of torch's imports its compiler: seconds, in fits that take
+seconds.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from statewise.core.train.config import FitConfig
 
-__all__ = ["build_optimizer", "parameter_groups", "set_rate"]
+__all__ = ["AdamW", "ParameterGroup", "parameter_groups"]
+
+EPSILON = 1e-8
 
 
-def parameter_groups(
-    model: nn.Module, *, learning_rate: float, slow_rate: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """The parameters of `model`, grouped by learning rate and weight decay.
+@dataclass(kw_only=True)
+class ParameterGroup:
+    """Parameters that are trained alike."""
+
+    rate: float
+    """Learning rate, as a fraction of that of ordinary parameters."""
+    decays: bool
+    """Whether weight decay applies."""
+    parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+    """By the name that the model gives them."""
+
+
+def parameter_groups(model: nn.Module, *, slow_rate: float) -> list[ParameterGroup]:
+    """The parameters of `model` that are trained, grouped by learning rate and weight decay.
 
     A module names parameters of its own in the class attributes `slow` (smaller rate and no decay:
     eigenvalues, step sizes and input maps of a state-space model, as in Smith et al., S5, 2023) and
@@ -24,46 +41,100 @@ def parameter_groups(
 
     Args:
         model: walked module by module.
-        learning_rate: rate of ordinary parameters.
-        slow_rate: rate of slow ones, as a fraction of `learning_rate`.
-        weight_decay: of the parameters that are decayed.
-
-    Returns:
-        Groups for an optimiser: `params`, `names`, `lr`, `peak` (the rate a schedule scales), `weight_decay`.
+        slow_rate: rate of slow parameters, as a fraction of that of the others.
     """
     slow, kept = _named_by_modules(model, "slow"), _named_by_modules(model, "no_decay")
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, bool], ParameterGroup] = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        is_slow = parameter in slow
-        decays = not is_slow and parameter not in kept and parameter.ndim > 1
-        rate = learning_rate * (slow_rate if is_slow else 1.0)
-        fresh = {"params": [], "names": [], "lr": rate, "peak": rate, "weight_decay": weight_decay * decays}
-        group = groups.setdefault((is_slow, decays), fresh)
-        group["params"].append(parameter)
-        group["names"].append(name)
+        if parameter.requires_grad:
+            is_slow = parameter in slow
+            decays = not is_slow and parameter not in kept and parameter.ndim > 1
+            group = ParameterGroup(rate=slow_rate if is_slow else 1.0, decays=decays)
+            groups.setdefault((is_slow, decays), group).parameters[name] = parameter
     return list(groups.values())
 
 
-def build_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019) over the groups of `model`, which must be on its device already."""
-    groups = parameter_groups(
-        model,
-        learning_rate=config.learning_rate,
-        slow_rate=config.slow_rate,
-        weight_decay=config.weight_decay,
-    )
-    # one kernel per group instead of a dozen per parameter; it knows neither complex numbers nor MPS
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) and bias correction (Kingma and Ba,
+    2015).
+
+    m <- b1 m + (1 - b1) g and v <- b2 v + (1 - b2) g^2, then p <- (1 - lr wd) p - lr m^ / (sqrt(v^) + 1e-8)
+    with m^ = m / (1 - b1^t), v^ = v / (1 - b2^t), where t counts the gradients that the parameter has had. A
+    complex parameter is two real ones.
+
+    Args:
+        model: its parameters are trained; it must be on its device already.
+        config: slow_rate, weight_decay and betas.
+    """
+
+    def __init__(self, model: nn.Module, config: FitConfig) -> None:
+        self.groups = parameter_groups(model, slow_rate=config.slow_rate)
+        self.parameters = [parameter for group in self.groups for parameter in group.parameters.values()]
+        self._decay, self._betas = config.weight_decay, config.betas
+        self._steps: dict[str, int] = {}
+        self._mean: dict[str, torch.Tensor] = {}
+        self._square: dict[str, torch.Tensor] = {}
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def gradients(self) -> list[torch.Tensor]:
+        """The gradients that there are."""
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Move every parameter that has a gradient."""
+        for group in self.groups:
+            names = [name for name, parameter in group.parameters.items() if parameter.grad is not None]
+            if names:
+                decay = self._decay if group.decays else 0.0
+                self._move(names, group.parameters, learning_rate * group.rate, decay)
+
+    def _move(
+        self, names: list[str], parameters: Mapping[str, nn.Parameter], rate: float, decay: float
+    ) -> None:
+        values = [_real(parameters[name]) for name in names]
+        gradients = [_real(grad) for name in names if (grad := parameters[name].grad) is not None]
+        for name, value in zip(names, values, strict=True):
+            if name not in self._steps:
+                self._steps[name] = 0
+                self._mean[name], self._square[name] = torch.zeros_like(value), torch.zeros_like(value)
+            self._steps[name] += 1
+        means, squares = [self._mean[name] for name in names], [self._square[name] for name in names]
+        (b1, b2), steps = self._betas, [self._steps[name] for name in names]
+        torch._foreach_lerp_(means, gradients, 1 - b1)
+        torch._foreach_mul_(squares, b2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - b2)
+        scale = torch._foreach_sqrt(squares)
+        torch._foreach_div_(scale, [(1 - b2**t) ** 0.5 for t in steps])
+        torch._foreach_add_(scale, EPSILON)
+        if decay:
+            torch._foreach_mul_(values, 1 - rate * decay)
+        torch._foreach_addcdiv_(values, means, scale, [-rate / (1 - b1**t) for t in steps])
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What the optimiser remembers, by `parameter name:what`."""
+        steps = {f"{name}:steps": torch.tensor(count) for name, count in self._steps.items()}
+        means = {f"{name}:mean": value for name, value in self._mean.items()}
+        return steps | means | {f"{name}:square": value for name, value in self._square.items()}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Remember what `state` returned."""
+        device = {name: p.device for group in self.groups for name, p in group.parameters.items()}
+        for key, value in state.items():
+            name, _, what = key.rpartition(":")
+            if what == "steps":
+                self._steps[name] = int(value)
+            else:
+                place = self._mean if what == "mean" else self._square
+                place[name] = value.to(device[name], copy=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set the rate of every group to `factor` times its peak."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def _named_by_modules(model: nn.Module, attribute: str) -> set[nn.Parameter]:

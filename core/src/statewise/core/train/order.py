@@ -45,7 +45,7 @@ class Order:
 def micro_batches(
     indices: torch.Tensor, *, rank: int, world: int, size: int
 ) -> list[tuple[torch.Tensor, float]]:
-    """The share of process `rank` in the examples of a step, in parts of at most `size`.
+    """The share of process `rank` in the examples of a step, in even parts of at most `size`.
 
     Each part comes with its weight n / len(indices), so that over all processes the weighted sum of mean
     losses is the mean over the step's examples, however unevenly they divide. A process left without any
@@ -54,4 +54,4 @@ def micro_batches(
     share = indices.tensor_split(world)[rank]
     if not len(share):
         return [(indices[:1], 0.0)]
-    return [(part, len(part) / len(indices)) for part in share.split(size)]
+    return [(part, len(part) / len(indices)) for part in share.tensor_split(-(-len(share) // size))]
