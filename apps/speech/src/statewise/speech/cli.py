@@ -23,3 +23,7 @@ def unbuilt(*words: Anything, console: Terminal) -> None:
 def main() -> int:
     """Run the command line and return its exit code."""
     return app.run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -17,6 +17,9 @@ An app's `cli.py` imports nothing heavy; the body of a command does:
     def main() -> int:
         return app.run()
 
+    if __name__ == "__main__":  # for `torchrun -m statewise.timeseries.cli`
+        raise SystemExit(main())
+
 A command that is only worth importing when it runs is named by a string: `app.command("pkg.module:bench",
 summary="...")`. Parameters without `/` can also be set in the file of `--config`.
 """
@@ -40,7 +43,8 @@ from statewise.core.cli.console import Console
 from statewise.core.cli.endings import DONE, ending
 from statewise.core.cli.filedefaults import FileDefaults
 from statewise.core.cli.options import Anything, ConfigFile, Debug, Json, Quiet
-from statewise.core.cli.usage import usage_error
+from statewise.core.cli.overview import COMPLETION, overview
+from statewise.core.cli.usage import usage_error, whole_numbers
 
 __all__ = ["App"]
 
@@ -51,7 +55,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Command:
     target: Callable[..., Any] | str
     names: tuple[str, ...]
-    summary: str | None
+    summary: str
+
+    @property
+    def title(self) -> str:
+        first, *others = self.names
+        return f"{first} ({', '.join(others)})" if others else first
 
     def load(self) -> Callable[..., Any]:
         if not isinstance(self.target, str):
@@ -115,6 +124,8 @@ class App:
             return lambda function: self.command(function, name=name, alias=alias, summary=summary)
         own = target.rpartition(":")[2] if isinstance(target, str) else target.__name__
         names = (name or own.replace("_", "-"), *((alias,) if isinstance(alias, str) else alias))
+        if summary is None:
+            summary = "" if isinstance(target, str) else (target.__doc__ or "").strip().partition("\n")[0]
         self._commands.append(_Command(target, names, summary))
         return target
 
@@ -139,6 +150,8 @@ class App:
         try:
             if words == ["--version"]:
                 sys.stdout.write(f"{self.name} {self.version}\n")
+            elif self._asks_for_overview(words):
+                sys.stdout.write(self._overview())
             else:
                 self._dispatch(words, session)
             sys.stdout.flush()
@@ -165,7 +178,8 @@ class App:
             debug: Debug = False,
         ) -> None:
             session.console, session.debug = Console(json=json, quiet=quiet), debug
-            root.config = () if config is None else (_file_defaults(config, self.names),)
+            if config is not None:
+                root.config = (_file_defaults(config, self.names), whole_numbers)
             command, bound, ignored = root.parse_args(tokens, exit_on_error=False, print_error=False)
             for parameter in ignored:
                 bound.arguments[parameter] = session.console
@@ -191,16 +205,28 @@ class App:
             default_parameter=Parameter(negative_iterable=()),
             suppress_keyboard_interrupt=False,
             result_action="return_value",
+            config=whole_numbers,
         )
         for command in self._commands:
-            wanted = any(name in words for name in command.names)
-            target = command.load() if wanted else command.target
-            listing = {} if wanted or command.summary is None else {"help": command.summary}
+            lazy = isinstance(command.target, str) and not any(name in words for name in command.names)
+            target = command.target if lazy else command.load()
+            listing = (
+                {"help": command.summary} if lazy else {}
+            )  # the page of a command has its whole docstring
             root.command(target, name=command.names[0], alias=command.names[1:], **listing)
         if self._default is not None:
             root.default(self._default)
-        root.register_install_completion_command(help="Install completion for the shell in use.")
+        if COMPLETION in words:
+            root.register_install_completion_command(COMPLETION)
         return root
+
+    def _asks_for_overview(self, words: Sequence[str]) -> bool:
+        options = all(word.startswith("-") for word in words)
+        return options and (bool({"--help", "-h"} & set(words)) or (not words and self._default is None))
+
+    def _overview(self) -> str:
+        rows = [(command.title, command.summary) for command in self._commands]
+        return overview(self.program(), self.summary, rows, sys.stdout) + "\n"
 
 
 def _file_defaults(path: Path, commands: Sequence[str]) -> FileDefaults:

@@ -83,7 +83,12 @@ class Console:
             self.stdout.write(documents.dumps(document) + "\n")
 
     def progress(self, label: str) -> Progress:
-        """A progress bar for `with`: shown on a terminal once the work turns out to be long, else silent."""
+        """A progress bar for `with`: shown on a terminal once the work turns out to be long, else silent.
+
+        A bar inside another one stays silent.
+        """
+        if self._progress is not None and self._progress.active:
+            return Progress(label, None)
         visible = is_terminal(self.stderr) and not self.quiet and not self.json
         self._progress = Progress(label, self.stderr if visible else None)
         return self._progress

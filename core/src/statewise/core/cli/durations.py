@@ -10,7 +10,7 @@ from statewise.core.errors import UserError
 __all__ = ["format_duration", "parse_duration"]
 
 SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _PLAIN = re.compile(rf"{_NUMBER}(?:s|sec)?")
 _PARTS = re.compile("".join(rf"(?:{_NUMBER}{unit})?" for unit in SECONDS))
 
@@ -43,7 +43,7 @@ def parse_duration(text: str, *, where: str = "duration") -> float:
 def format_duration(seconds: float) -> str:
     """The shortest usual form: `0.4s`, `59s`, `10m`, `1h30m`, `2d6h`; only the two largest units are kept."""
     if seconds < 10 and seconds != int(seconds):
-        return f"{seconds:.1f}s"
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
     left = round(seconds)
     parts: list[str] = []
     for unit, length in SECONDS.items():

@@ -17,3 +17,7 @@ app = App(
 def main() -> int:
     """Run the command line and return its exit code."""
     return app.run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

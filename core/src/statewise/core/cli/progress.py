@@ -23,26 +23,32 @@ class Progress:
     def __init__(self, label: str, stream: IO[str] | None) -> None:
         self.label = label
         self._stream = stream
-        self._started = time.monotonic()
+        self._started = 0.0
         self._bar: Any = None
         self._task: Any = None
+        self.active = False
+        """Whether the work is under way: between entering and leaving the `with`."""
 
     def __enter__(self) -> Progress:
+        self.active = True
+        self._started = time.monotonic()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.active = False
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def update(self, fraction: float, note: str = "") -> None:
         """Say how much is done, from 0 to 1, and in a few words where the work stands."""
-        if self._bar is None and self._stream is not None and self._is_long(fraction):
-            self._open(self._stream)
+        state = {"completed": min(max(fraction, 0.0), 1.0), "note": note}
         if self._bar is not None:
-            self._bar.update(self._task, completed=min(max(fraction, 0.0), 1.0), note=note)
+            self._bar.update(self._task, **state)
+        elif self._stream is not None and self._is_long(fraction):
+            self._open(self._stream, state)
 
     def say(self, text: str) -> bool:
         """Print a line above the bar; False when no bar is on the screen."""
@@ -55,7 +61,7 @@ class Progress:
         elapsed = time.monotonic() - self._started
         return elapsed >= LONG or (elapsed >= LONG / 4 and fraction > 0 and elapsed / fraction >= LONG)
 
-    def _open(self, stream: IO[str]) -> None:
+    def _open(self, stream: IO[str], state: dict[str, Any]) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -72,5 +78,5 @@ class Progress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._bar.add_task(self.label, total=1.0, note="")
+        self._task = self._bar.add_task(self.label, total=1.0, **state)
         self._bar.start()

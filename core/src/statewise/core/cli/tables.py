@@ -48,13 +48,13 @@ def sparkline(values: Sequence[float]) -> str:
     if not finite:
         return " " * len(values)
     low, high = min(finite), max(finite)
-    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
-    middle = 0 if high > low else len(BLOCKS) // 2
-    levels = (
-        middle + round((value - low) * scale) if math.isfinite(value) else None
-        for value in map(float, values)
-    )
-    return "".join(" " if level is None else BLOCKS[level] for level in levels)
+    span = high / 2 - low / 2  # halves, since the difference of two floats may overflow
+
+    def block(value: float) -> str:
+        share = (value / 2 - low / 2) / span if span > 0 else 0.5
+        return BLOCKS[round(share * (len(BLOCKS) - 1))]
+
+    return "".join(block(float(value)) if math.isfinite(value) else " " for value in values)
 
 
 def _columns(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable
+from typing import Any
 
 from cyclopts import (
+    App,
     Argument,
+    ArgumentCollection,
     CoercionError,
     CycloptsError,
     MissingArgumentError,
@@ -18,7 +22,7 @@ from cyclopts import (
 
 from statewise.core.errors import UserError, suggestion
 
-__all__ = ["UsageError", "usage_error"]
+__all__ = ["UsageError", "usage_error", "whole_numbers"]
 
 SHARED = ("--json", "--quiet", "--config", "--debug", "--help", "--version")
 
@@ -54,6 +58,16 @@ def usage_error(error: CycloptsError, program: str, commands: Iterable[str]) -> 
         return UsageError("takes fewer words", where=words, seen=f"'{surplus}' too many", fix=manual)
     error.verbose = False
     return UsageError(str(error).rstrip("."), where=words, fix=manual)
+
+
+def whole_numbers(app: App, chain: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse `--epochs 1.5`, which cyclopts would round; it calls this before it converts anything."""
+    for argument in arguments:
+        kinds = _kinds(argument.hint)
+        if int in kinds and float not in kinds:
+            for token in argument.tokens:
+                if _is_fraction(token.value):
+                    raise CoercionError(argument=argument, token=token, target_type=int)
 
 
 def _unknown_command(error: UnknownCommandError, program: str, commands: list[str]) -> UsageError:
@@ -110,3 +124,16 @@ def _label(argument: Argument | None) -> str:
     if argument is None:
         return "a parameter"
     return argument.name.lstrip("-").upper() if argument.field_info.is_positional else argument.name
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The types that a hint such as `list[int] | None` is made of."""
+    inner = typing.get_args(hint)
+    return set().union(*map(_kinds, inner)) if inner else {hint}
+
+
+def _is_fraction(text: str) -> bool:
+    try:
+        return not float(text).is_integer()
+    except ValueError:
+        return False
