@@ -32,7 +32,8 @@ def freeze(a: Tensor, b: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor
     """The recurrence h = a h + b standing still after the end of each row: a := 1, b := 0.
 
     For scans that return no states to gather from; `at_end` is cheaper where they are there. `a` may be
-    time-invariant, (*F); it then becomes (B, L, *F).
+    time-invariant, (*F); it then becomes (B, L, *F). Where the decay is a logarithm or a step size, `blank`
+    does it instead: log decay or dt := 0 and key or beta := 0.
     """
     if lengths is None:
         return a, b
