@@ -8,5 +8,18 @@ chosen.
 from statewise.core.ops.depthwise_conv import depthwise_conv
 from statewise.core.ops.dispatch import BACKENDS, OPERATORS, explain, use_backend
 from statewise.core.ops.linear_scan import linear_scan
+from statewise.core.ops.rnn_scan import rnn_scan
+from statewise.core.ops.scan2d import scan2d
+from statewise.core.ops.scan2d_edges import scan2d_edges
 
-__all__ = ["BACKENDS", "OPERATORS", "depthwise_conv", "explain", "linear_scan", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "OPERATORS",
+    "depthwise_conv",
+    "explain",
+    "linear_scan",
+    "rnn_scan",
+    "scan2d",
+    "scan2d_edges",
+    "use_backend",
+]
