@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from statewise.core.config import require
 from statewise.core.layers.pgn import PGN, PGNConfig
+from statewise.timeseries.inputs import Inputs
+from statewise.timeseries.network import NetworkConfig, NetworkForecaster
 
-__all__ = ["TPGN", "TPGNConfig", "presets"]
+__all__ = ["TPGN", "TPGNConfig", "TPGNForecaster", "TPGNForecasterConfig", "presets"]
 
 _VARIANCE_FLOOR = 1e-5
 
@@ -56,7 +58,7 @@ presets: dict[str, dict[str, Any]] = {
     "small": {"hidden": 8},
     "base": {"hidden": 32},
 }
-"""The hidden sizes of the paper: 2 for ETTh1, 8 for ETTh2, 32 for electricity."""
+"""Hidden sizes that the paper uses: 2 for ETTh1, 8 for ETTh2, 32 for electricity. For both configurations."""
 
 
 class TPGN(nn.Module):
@@ -116,3 +118,41 @@ class TPGN(nn.Module):
         short = self.short(self.row(grid.flatten(2)).flatten(1))
         y = self.head(torch.cat([short[:, None].expand(-1, period, -1), long], dim=-1))
         return y.transpose(1, 2).flatten(1)[:, : config.horizon]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TPGNForecasterConfig(NetworkConfig):
+    """Settings of the `tpgn` method."""
+
+    hidden: int = 8
+    """Hidden units, d."""
+    normalise: bool = True
+    """Standardise each window by its own mean and deviation: for series whose level drifts."""
+    period: int | None = None
+    """Steps in a row of the two-dimensional form, P; None: the main period of the data."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.hidden >= 1, "hidden", self.hidden, "at least 1")
+        require(self.period is None or self.period >= 1, "period", self.period, "at least 1 step")
+
+
+class TPGNForecaster(NetworkForecaster):
+    """TPGN as a forecasting method: weights shared by all series, any lookback, horizon and period."""
+
+    config: TPGNForecasterConfig
+
+    def __init__(self, config: TPGNForecasterConfig) -> None:
+        super().__init__(config)
+
+    def build(self, inputs: Inputs) -> TPGN:
+        return TPGN(
+            TPGNConfig(
+                lookback=inputs.lookback,
+                horizon=inputs.horizon,
+                period=self.config.period or inputs.period,
+                features=inputs.features,
+                hidden=self.config.hidden,
+                normalise=self.config.normalise,
+            )
+        )

@@ -1,0 +1,149 @@
+"""What a network sees of a series: scaled value, calendar, gaps and covariates, all known at the time.
+
+Letters: L lookback, H horizon, n steps of a series, C inputs per step (the value first), K covariates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from statewise.core.errors import DataError
+from statewise.timeseries import calendar
+from statewise.timeseries.forecaster import Context
+from statewise.timeseries.frequency import Frequency
+from statewise.timeseries.history import fill_missing
+from statewise.timeseries.panel import Panel, Series
+
+__all__ = ["Inputs"]
+
+_FAR = 1e9  # deviations from the mean; what is further away would leave float32 when squared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The recipe by which series become network inputs; its numbers come from training rows alone."""
+
+    lookback: int
+    """Steps a network sees, L."""
+    horizon: int
+    """Steps it forecasts, H."""
+    period: int
+    """Steps in the season from which a gap is filled."""
+    frequency: Frequency
+    scales: dict[str, tuple[float, float]]
+    """Mean and standard deviation of each series on its training rows, by id."""
+    covariates: np.ndarray
+    """Mean and standard deviation of each covariate on the training rows, (2, K)."""
+    gaps: bool
+    """Whether training rows had missing values: whether a step was observed is then an input of its own."""
+
+    @classmethod
+    def fit(cls, panel: Panel, stops: Sequence[int], context: Context, lookback: int) -> Inputs:
+        """Take the numbers from the first `stops[s]` steps of each series."""
+        pairs = list(zip(panel.series, stops, strict=True))
+        width = len(panel.covariate_names)
+        rows = [_covariates(series, width)[:stop] for series, stop in pairs]
+        pooled = [_mean_and_scale(column) for column in np.concatenate(rows).T] if width else []
+        return cls(
+            lookback=lookback,
+            horizon=context.horizon,
+            period=context.period,
+            frequency=context.frequency,
+            scales={series.id: _mean_and_scale(series.values[:stop]) for series, stop in pairs},
+            covariates=np.array(pooled).reshape(-1, 2).T,
+            gaps=not all(np.isfinite(series.values[:stop]).all() for series, stop in pairs),
+        )
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """How many steps ahead covariates are read: together they reach all H steps and none beyond."""
+        if not self.covariates.size:
+            return ()
+        return (0, *range(self.horizon, 0, -self.lookback))
+
+    @property
+    def features(self) -> int:
+        """Inputs per step beside the value, C - 1."""
+        known = len(calendar.names(self.frequency)) + self.gaps
+        return known + len(self.shifts) * self.covariates.shape[1]
+
+    def values(self, series: Series) -> np.ndarray:
+        """The series without gaps, (n,) float64 in its own units; nothing in it depends on a later step."""
+        return fill_missing(series.values, self.period)
+
+    @staticmethod
+    def scaled(values: np.ndarray, mean: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray:
+        """Values as a network sees them, float32."""
+        return np.clip((values - mean) / scale, -_FAR, _FAR).astype(np.float32)
+
+    def features_of(self, series: Series, pad: int) -> np.ndarray:
+        """The other inputs of each step, with `pad` steps before the series began, (pad+n, C-1) float32."""
+        steps = np.arange(-pad, len(series))
+        times = self.frequency.at(series.times[0], np.arange(-pad, 0)).astype(series.times.dtype)
+        columns = [calendar.features(np.concatenate([times, series.times]), self.frequency)]
+        if self.gaps:
+            observed = np.isfinite(series.values).astype(np.float32)
+            columns.append(np.concatenate([np.zeros(pad, np.float32), observed])[:, None])
+        if self.shifts:
+            known = self._scaled_covariates(series)
+            columns += [known[np.clip(steps + shift, 0, len(known) - 1)] for shift in self.shifts]
+        return np.concatenate(columns, axis=1)
+
+    def _scaled_covariates(self, series: Series) -> np.ndarray:
+        """Covariates without gaps over history and known future, (n+F, K) float32; a gap repeats the past."""
+        mean, scale = self.covariates
+        raw = _covariates(series, len(mean))
+        filled = np.stack([fill_missing(column) for column in raw.T], axis=1)
+        return ((filled - mean) / scale).astype(np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The numbers as named arrays; ids are the bytes of a JSON list."""
+        ids = json.dumps(list(self.scales)).encode()
+        return {
+            "inputs.shape": np.array([self.lookback, self.horizon, self.period, self.gaps], dtype=np.int64),
+            "inputs.ids": np.frombuffer(ids, dtype=np.uint8).copy(),
+            "inputs.scales": np.array(list(self.scales.values())).reshape(-1, 2),
+            "inputs.covariates": self.covariates,
+        }
+
+    @classmethod
+    def restore(cls, state: dict[str, np.ndarray], frequency: Frequency) -> Inputs:
+        """What `state` describes."""
+        lookback, horizon, period, gaps = state["inputs.shape"].tolist()
+        ids = json.loads(state["inputs.ids"].tobytes())
+        pairs = ((mean, scale) for mean, scale in state["inputs.scales"].tolist())
+        return cls(
+            lookback=lookback,
+            horizon=horizon,
+            period=period,
+            frequency=frequency,
+            scales=dict(zip(ids, pairs, strict=True)),
+            covariates=state["inputs.covariates"],
+            gaps=bool(gaps),
+        )
+
+
+def _covariates(series: Series, count: int) -> np.ndarray:
+    seen = 0 if series.covariates is None else series.covariates.shape[1]
+    if seen < count:
+        raise DataError(
+            "covariates are missing that the model was fitted with",
+            where=f"series '{series.id}'",
+            seen=f"{seen} covariate columns",
+            expected=f"{count}",
+            fix="give the file the same covariate columns as at the fit",
+        )
+    return np.zeros((len(series), 0)) if series.covariates is None else series.covariates[:, :count]
+
+
+def _mean_and_scale(values: np.ndarray) -> tuple[float, float]:
+    """Mean and population standard deviation of what was observed; 1 in place of a deviation that is none."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    mean, scale = float(values.mean()), float(values.std())
+    return mean, scale if scale > 1e-9 * abs(mean) else 1.0

@@ -1,0 +1,307 @@
+"""Forecasters that train a network on windows of all series at once.
+
+`NetworkForecaster` turns any module (B, L, C) -> (B, H) into a forecasting method: it chooses the lookback,
+splits off the last rows for validation, trains with the shared loop (checkpoints, deadline, best weights) and
+predicts in batches. A method is a subclass that builds the module, with a configuration derived from
+`NetworkConfig`.
+
+Letters: B batch, L lookback, H horizon, P period, C inputs per step, O origins, n steps of a series.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from statewise.core.config import require
+from statewise.core.errors import DataError
+from statewise.core.train.config import FitConfig
+from statewise.core.train.device import resolve_device, seeded, threads
+from statewise.core.train.loop import fit
+from statewise.core.train.result import FitResult, Tick
+from statewise.timeseries.forecaster import Context, Forecaster
+from statewise.timeseries.history import first_observed, windows
+from statewise.timeseries.inputs import Inputs
+from statewise.timeseries.panel import Panel, Series
+from statewise.timeseries.task import WindowTask
+from statewise.timeseries.windows import Windows
+
+__all__ = ["NetworkConfig", "NetworkForecaster"]
+
+_SEASONS = 7  # of lookback where nothing else is asked for: a week of hours, as in the papers
+_LONGEST = 512  # steps of lookback chosen, unless two seasons are longer
+_SMALLEST_BATCH, _LARGEST_BATCH = 32, 512
+_STEPS = 300  # of the optimiser in an epoch, which larger batches must leave
+_EVALUATE = 500  # steps between evaluations at most, so that a short budget sees some
+_VALIDATION_WINDOWS = 8192  # at most, evenly spread: an evaluation must not outlast an epoch
+_AT_ONCE = 1024  # windows per batch of a prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """How a network is fitted to windows."""
+
+    lookback: int | None = None
+    """Steps it sees, L; None: seven seasons, less where the series are short."""
+    validation: float = 0.2
+    """Share of each series, at its end, that chooses the best weights; at least one horizon."""
+    epochs: int = 25
+    """Passes over the training windows at most, unless the command line says otherwise."""
+    patience: int = 5
+    """Evaluations without a better validation error before the fit stops: one an epoch, more in long ones."""
+    batch_size: int | None = None
+    """Windows per step; None: 32, and up to 512 where there are many."""
+    learning_rate: float = 1e-3
+    """Rate of Adam in the first epoch."""
+    decay: float = 0.9
+    """Factor of the learning rate from epoch to epoch."""
+    save_every: float = 5.0
+    """Least number of seconds between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        require(self.lookback is None or self.lookback >= 1, "lookback", self.lookback, "at least 1 step")
+        require(0 < self.validation < 1, "validation", self.validation, "between 0 and 1")
+        require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        for name in ("epochs", "patience"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+
+C = TypeVar("C", bound=NetworkConfig)
+
+
+class NetworkForecaster(Forecaster, Generic[C]):
+    """A window module as a forecasting method.
+
+    A series that the fit has not seen is scaled by each window itself.
+
+    Args:
+        config: settings of the method and of its fit.
+    """
+
+    config: C
+
+    def __init__(self, config: C) -> None:
+        super().__init__(config)
+        self._fitted: tuple[Inputs, nn.Module] | None = None
+        self.result: FitResult | None = None
+        """What the last fit came to; None before it and after `restore`."""
+
+    @abstractmethod
+    def build(self, inputs: Inputs) -> nn.Module:
+        """The module, freshly initialised: (B, L, 1 + features) to (B, H)."""
+
+    def minimum(self, context: Context) -> int:
+        """Two horizons, one to train and one to validate on, and two seasons to look back on."""
+        return 2 * (context.horizon + context.period)
+
+    def fit(self, panel: Panel, context: Context) -> None:
+        spans = [_span(series, context.horizon, self.config.validation) for series in panel.series]
+        lookback = self.config.lookback or _lookback(spans, context)
+        inputs = Inputs.fit(panel, [span.stop for span in spans], context, lookback)
+        with seeded(context.seed):
+            model = self.build(inputs)
+        task = _task(model, panel, inputs, spans)
+        self._fitted = inputs, model  # set already: an interrupted fit leaves the best weights so far
+        self.result = fit(
+            task,
+            self._fit_config(task.size, context),
+            context.run,
+            progress=_progress(context),
+            deadline=context.deadline,
+        )
+
+    def predict(self, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray]:
+        inputs, model = self._get_fitted()
+        forecasts = [np.zeros((len(at), inputs.horizon)) for at in origins]
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        with torch.inference_mode(), threads(None, parameters=parameters):
+            for blocks in _packed(_blocks(panel, inputs, origins)):
+                y = _forward(model, np.concatenate([block.x for block in blocks]))
+                ends = np.cumsum([len(block.x) for block in blocks])
+                for block, part in zip(blocks, np.split(y, ends[:-1]), strict=True):
+                    forecasts[block.series][block.rows] = part * block.scale + block.mean
+        return forecasts
+
+    def state(self) -> dict[str, np.ndarray]:
+        inputs, model = self._get_fitted()
+        weights = {f"weights.{name}": tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+        return weights | inputs.state()
+
+    def restore(self, state: dict[str, np.ndarray], context: Context) -> None:
+        inputs = Inputs.restore(state, context.frequency)
+        with seeded(context.seed):
+            model = self.build(inputs)
+        model.load_state_dict({name: torch.tensor(state[f"weights.{name}"]) for name in model.state_dict()})
+        model.to(resolve_device(context.device)).eval()
+        self._fitted, self.result = (inputs, model), None
+
+    def _get_fitted(self) -> tuple[Inputs, nn.Module]:
+        if self._fitted is None:
+            raise RuntimeError(f"{type(self).__name__}: fit or restore comes first")
+        return self._fitted
+
+    def _fit_config(self, size: int, context: Context) -> FitConfig:
+        """Adam with a rate that falls from epoch to epoch, stopped by validation."""
+        config = self.config
+        batch_size = config.batch_size or _batch_size(size)
+        return FitConfig(
+            epochs=context.epochs or config.epochs,
+            batch_size=batch_size,
+            learning_rate=config.learning_rate,
+            schedule="exponential",
+            decay=config.decay,
+            clip=None,
+            patience=config.patience,
+            eval_every=min(_EVALUATE, -(-size // batch_size)),
+            save_every=config.save_every,
+            seed=context.seed,
+            device=context.device,
+        )
+
+
+class _Span(NamedTuple):
+    """The steps of a series that a fit uses."""
+
+    first: int
+    """The first observed step."""
+    stop: int
+    """Where training targets end and validation targets begin."""
+    end: int
+    """One after the last observed step."""
+
+
+class _Block(NamedTuple):
+    """Windows of one series to forecast from."""
+
+    series: int
+    """Its place in the panel."""
+    rows: slice
+    """Which of its origins."""
+    x: np.ndarray
+    """(O, L, C) float32."""
+    mean: np.ndarray
+    """What takes forecasts back to the series' own units, (O, 1)."""
+    scale: np.ndarray
+
+
+def _span(series: Series, horizon: int, validation: float) -> _Span:
+    observed = np.flatnonzero(np.isfinite(series.values))
+    if not len(observed):
+        return _Span(0, 0, 0)
+    first, end = int(observed[0]), int(observed[-1]) + 1
+    held_out = max(horizon, int(validation * (end - first)))
+    return _Span(first, max(first, end - held_out), end)
+
+
+def _lookback(spans: Sequence[_Span], context: Context) -> int:
+    """Whole seasons: seven, at most `_LONGEST` steps, and at most half of what the median series has."""
+    season = context.period if context.period > 1 else context.horizon
+    rows = int(np.median([span.stop - span.first for span in spans]))
+    seasons = min(_SEASONS, max(2, _LONGEST // season), (rows - context.horizon) // (2 * season))
+    return season * max(1, seasons)
+
+
+def _task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[_Span]) -> WindowTask:
+    """Windows before `stop` train, those after it validate.
+
+    Where a series is shorter than two lookbacks, windows may reach before its beginning, as far as they still
+    hold a season of it.
+    """
+    lookback, horizon = inputs.lookback, inputs.horizon
+    least = [
+        lookback if stop - first >= 2 * lookback + horizon else min(lookback, inputs.period)
+        for first, stop, _ in spans
+    ]
+    pads = [max(0, lookback - span.first - n) for span, n in zip(spans, least, strict=True)]
+    windows = Windows(panel, inputs, pads)
+    train = [windows.starts(s, span.first + least[s], span.stop - horizon) for s, span in enumerate(spans)]
+    held_out = [
+        windows.starts(s, max(span.stop, span.first + least[s]), span.end - horizon)
+        for s, span in enumerate(spans)
+    ]
+    starts, validation = torch.cat(train), torch.cat(held_out)
+    if not len(starts) or not len(validation):
+        longest = max(spans, key=lambda span: span.end - span.first)
+        raise DataError(
+            "no series is long enough to train a network on",
+            seen=f"at most {longest.end - longest.first} steps with observations",
+            expected=f"{2 * (horizon + inputs.period)} steps for {horizon} steps ahead",
+            fix="shorten --horizon, or take a method for short series such as ets",
+        )
+    thinned = np.linspace(0, len(validation) - 1, min(len(validation), _VALIDATION_WINDOWS)).astype(np.int64)
+    return WindowTask(model, windows, starts, validation[torch.from_numpy(thinned)])
+
+
+def _batch_size(windows: int) -> int:
+    """A power of two, so that an epoch has `_STEPS` steps at least where there are enough windows."""
+    size = _SMALLEST_BATCH
+    while size < _LARGEST_BATCH and windows >= 2 * size * _STEPS:
+        size *= 2
+    return size
+
+
+def _progress(context: Context) -> Callable[[Tick], None] | None:
+    report = context.progress
+    if report is None:
+        return None
+
+    def tell(tick: Tick) -> None:
+        error = "" if tick.best is None else f", validation error {tick.best:.4g}"
+        report(tick.fraction, f"epoch {int(tick.epoch) + 1}{error}")
+
+    return tell
+
+
+def _blocks(panel: Panel, inputs: Inputs, origins: Sequence[np.ndarray]) -> Iterator[_Block]:
+    """The windows before all origins, at most `_AT_ONCE` in each block."""
+    for s, (series, at) in enumerate(zip(panel.series, origins, strict=True)):
+        if not len(at):
+            continue
+        pad = max(0, inputs.lookback - int(at.min()))
+        series = series.head(int(at.max()))
+        values, features = inputs.values(series), inputs.features_of(series, pad)
+        for begin in range(0, len(at), _AT_ONCE):
+            rows = slice(begin, begin + _AT_ONCE)
+            value, mean, scale = _scaled_windows(series, values, at[rows], inputs)
+            index = at[rows, None] + np.arange(pad - inputs.lookback, pad)
+            x = np.concatenate([value[..., None], features[index]], axis=-1)
+            yield _Block(s, rows, x, mean, scale)
+
+
+def _scaled_windows(
+    series: Series, values: np.ndarray, origins: np.ndarray, inputs: Inputs
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The values before each origin (O, L) in units of the network; mean and scale of the units (O, 1)."""
+    raw = windows(values, origins, inputs.lookback)
+    # before the first observation a window holds nothing, and forecasts are the mean
+    raw[origins <= first_observed(series.values)] = inputs.scales.get(series.id, (0.0, 1.0))[0]
+    if series.id in inputs.scales:
+        mean, scale = (np.full((len(raw), 1), number) for number in inputs.scales[series.id])
+    else:
+        mean, scale = raw.mean(axis=1, keepdims=True), raw.std(axis=1, keepdims=True)
+        scale[scale <= 1e-9 * abs(mean)] = 1.0
+    return inputs.scaled(raw, mean, scale), mean, scale
+
+
+def _packed(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
+    """Blocks of several series together, so that a batch has about `_AT_ONCE` windows."""
+    pack: list[_Block] = []
+    for block in blocks:
+        pack.append(block)
+        if sum(len(block.x) for block in pack) >= _AT_ONCE:
+            yield pack
+            pack = []
+    if pack:
+        yield pack
+
+
+def _forward(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    """(B, L, C) float32 to (B, H) float64, on the device of the model."""
+    device = next(model.parameters()).device
+    return model(torch.from_numpy(x).to(device)).cpu().double().numpy()
