@@ -25,6 +25,8 @@ class FitConfig:
     """Examples per process and micro-batch; a step sees batch_size x accumulate x devices of them."""
     accumulate: int = 1
     """Micro-batches whose gradients are averaged before one optimiser step."""
+    drop_last: bool = False
+    """Leave out what is left of an epoch when it fills no whole step: other examples in each epoch."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     slow_rate: float = 0.25
@@ -39,6 +41,8 @@ class FitConfig:
     """Steps over which the learning rate rises linearly to its peak."""
     decay: float = 0.9
     """Factor per epoch of the exponential schedule."""
+    hold_epochs: int = 1
+    """Epochs at the peak before the exponential schedule starts to fall."""
     floor: float = 0.0
     """Fraction of the peak learning rate at which the cosine schedule ends."""
     clip: float | None = 1.0
@@ -78,6 +82,7 @@ class FitConfig:
         )
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
         require(0 < self.decay <= 1, "decay", self.decay, "more than 0, at most 1")
+        require(self.hold_epochs >= 1, "hold_epochs", self.hold_epochs, "at least 1")
         require(0 <= self.floor <= 1, "floor", self.floor, "from 0 to 1")
         require(self.clip is None or self.clip > 0, "clip", self.clip, "more than 0")
         require(self.save_every >= 0, "save_every", self.save_every, "0 seconds or more")

@@ -43,7 +43,7 @@ __all__ = ["fit"]
 
 FIXED = (
     *("learning_rate", "slow_rate", "weight_decay", "betas", "clip", "precision", "seed"),
-    *("schedule", "warmup_steps", "decay", "floor"),
+    *("schedule", "warmup_steps", "decay", "hold_epochs", "floor", "drop_last"),
 )
 """Settings that a resumed run may not change; the others only say when to stop, to look and to save."""
 
@@ -95,7 +95,8 @@ class _Loop:
         self, task: Task, config: FitConfig, run: Run | None, engine: Engine, interrupt: Interrupt
     ) -> None:
         self.task, self.config, self.run, self.engine, self.interrupt = task, config, run, engine, interrupt
-        self.order = Order(task.size, config.batch_size * config.accumulate * engine.world, config.seed)
+        batch = config.batch_size * config.accumulate * engine.world
+        self.order = Order(task.size, batch, config.seed, drop_last=config.drop_last)
         self.schedule = Schedule(config=config, steps_per_epoch=self.order.steps_per_epoch)
         self.weights = task.model.to(engine.device)
         self.optimizer = AdamW(self.weights, config)

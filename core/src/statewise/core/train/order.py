@@ -13,17 +13,18 @@ class Order:
     """The order of the examples: epoch e visits `randperm(size)` of a generator seeded from (seed, e).
 
     A step is found again from its number alone: nothing else about the position needs to be kept. The last
-    step of an epoch takes what is left.
+    step of an epoch takes what is left, or with `drop_last` is not made unless it is the only one.
 
     Args:
         size: number of examples.
         batch: examples of one step over all processes and micro-batches.
         seed: seed of the run.
+        drop_last: whether to leave out what does not fill a step.
     """
 
-    def __init__(self, size: int, batch: int, seed: int) -> None:
+    def __init__(self, size: int, batch: int, seed: int, *, drop_last: bool = False) -> None:
         self.size, self.batch, self.seed = size, batch, seed
-        self.steps_per_epoch = -(-size // batch)
+        self.steps_per_epoch = max(1, size // batch) if drop_last else -(-size // batch)
         self._epoch = -1
         self._permutation = torch.empty(0, dtype=torch.int64)
 

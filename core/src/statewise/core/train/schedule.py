@@ -35,13 +35,13 @@ class Schedule:
 
         Warm-up: (step + 1) / warmup_steps. Then cosine: floor + (1 - floor)(1 + cos(pi u)) / 2 with u from 0
         at the end of the warm-up to 1 at the end of the run (Loshchilov and Hutter, SGDR, 2017, without
-        restarts); exponential: decay^e after e whole epochs; constant: 1.
+        restarts); exponential: decay^max(0, e + 1 - hold_epochs) after e whole epochs; constant: 1.
         """
         config = self.config
         if step < config.warmup_steps:
             return (step + 1) / config.warmup_steps
         if config.schedule == "exponential":
-            return config.decay ** (step // self.steps_per_epoch)
+            return config.decay ** max(0, step // self.steps_per_epoch + 1 - config.hold_epochs)
         if config.schedule == "constant":
             return 1.0
         if self.total_steps is None:
