@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from statewise.core.errors import Interrupted
 from statewise.core.train import FitConfig, FitResult, Run, fit
 
 
@@ -45,6 +46,7 @@ class Toy:
         x, y = batch
         return (model(x) - y).square().mean()
 
+    @torch.no_grad()
     def validate(self, model):
         return {"mse": float((model(self.x) - self.y).square().mean())}
 
@@ -127,7 +129,7 @@ def kills(directory: Path) -> None:
         out = directory / f"{where}-{number}"
         signals = [in_a_child(killed_fit, out, where, number) for _ in range(2)]
         report[out.name] = [*signals, in_a_child(resumed_fit, out)]
-    print(json.dumps(report))
+    (directory / "signals.json").write_text(json.dumps(report), encoding="utf-8")
 
 
 def slow(directory: Path) -> None:
@@ -141,12 +143,11 @@ def slow(directory: Path) -> None:
 
     task.loss = slow_loss
     run = Run.create(directory, default="toy")
-    print("ready", flush=True)
     try:
         fit(task, FitConfig(epochs=10_000, batch_size=8, save_every=1e9), run)
-    except Exception as error:
-        print(error)
-        sys.exit(getattr(error, "exit_code", 1))
+    except Interrupted as error:
+        sys.stderr.write(str(error))
+        sys.exit(error.exit_code)
 
 
 def distributed(directory: Path) -> None:
@@ -156,8 +157,8 @@ def distributed(directory: Path) -> None:
     config = FitConfig(epochs=3, batch_size=4, accumulate=2, learning_rate=0.05, clip=0.5, device="cpu")
     run = Run.create(directory, default="toy")
     result = fit(task, config, run, progress=lambda tick: losses.append(tick.loss))
-    run.write_json("losses.json", {"losses": losses, "best": result.best["mse"]})
-    print("lightning_fabric" in sys.modules)
+    fabric = "lightning_fabric" in sys.modules
+    run.write_json("losses.json", {"losses": losses, "best": result.best["mse"], "fabric": fabric})
 
 
 if __name__ == "__main__":

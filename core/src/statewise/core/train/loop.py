@@ -84,7 +84,7 @@ def fit(
         seeded(config.seed, engine.device),
     ):
         loop = _Loop(task, config, run, engine, interrupt)
-        with open_sink(config.log, run, step=loop.position.step) as sink:
+        with open_sink(config.log, run, step=loop.evaluated_at()) as sink:
             return loop.run_to_end(sink, progress, should_stop, deadline)
 
 
@@ -128,7 +128,7 @@ class _Loop:
             self._save()
             if reason == "interrupt":
                 raise self._interrupted()
-            if self._evaluated_at() != self.position.step:
+            if self.evaluated_at() != self.position.step:
                 # after the checkpoint: a run that goes on would not have evaluated here
                 self._evaluate(sink)
         finally:
@@ -206,7 +206,7 @@ class _Loop:
     def _evaluation_is_due(self) -> bool:
         return self.position.step % (self.config.eval_every or self.order.steps_per_epoch) == 0
 
-    def _evaluated_at(self) -> float | None:
+    def evaluated_at(self) -> float | None:
         """The step of the last evaluation; None before the first."""
         return self.position.history[-1]["step"] if self.position.history else None
 
@@ -319,10 +319,7 @@ class _Loop:
         )
 
     def _interrupted(self) -> Interrupted:
-        at = f"stopped at step {self.position.step}"
-        kept = (
-            f"; the best weights and a checkpoint are kept: go on with --resume {self.run.path}"
-            if self.run
-            else ""
-        )
-        return Interrupted(at + kept)
+        message = f"stopped at step {self.position.step}"
+        if self.run is not None:
+            message += f"; the best weights and a checkpoint are kept: go on with --resume {self.run.path}"
+        return Interrupted(message)

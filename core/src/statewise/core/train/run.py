@@ -167,9 +167,10 @@ def _check_marker(path: Path) -> None:
 
 def _claim(wanted: Path) -> Path:
     """The first of `wanted`, `wanted-2`, `wanted-3` … that is new or empty, marked as a run."""
+    named = wanted if wanted.name not in ("", "..") else wanted.resolve()
     number = 1
     while True:
-        path = wanted if number == 1 else wanted.with_name(f"{wanted.resolve().name}-{number}")
+        path = wanted if number == 1 else named.parent / f"{named.name}-{number}"
         number += 1
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(20, "a file of this name exists", str(path))

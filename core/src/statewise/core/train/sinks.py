@@ -31,14 +31,16 @@ class Nowhere:
 class TensorBoard:
     """Writes rows to `tensorboard/` in the run directory; a resumed run hides there what it does again."""
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: Run, step: float | None) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingExtraError(
                 "tensorboard", "statewise-core[tensorboard]", "log = 'tensorboard'"
             ) from None
-        self._writer = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(
+            str(run.path / "tensorboard"), purge_step=None if step is None else int(step) + 1
+        )
 
     def log(self, row: Row) -> None:
         """Write every number of the row at its step."""
@@ -53,8 +55,8 @@ class TensorBoard:
 
 
 @contextmanager
-def open_sink(name: str | None, run: Run | None, *, step: int) -> Iterator[Sink]:
-    """The sink called `name` for a run that continues after `step`.
+def open_sink(name: str | None, run: Run | None, *, step: float | None) -> Iterator[Sink]:
+    """The sink called `name` for a run whose last row is that of `step`, None for a new one.
 
     Raises:
         ConfigError: the run has no directory to write to.
