@@ -276,8 +276,7 @@ def _ints(parts: pl.DataFrame, name: str, default: int) -> np.ndarray:
 
 
 def _digits(sample: np.ndarray, hinted: bool, leading: bool) -> str | None:
-    """How plain numbers tell dates; without a telling name only the first column may, if it looks the
-    part."""
+    """How plain numbers tell dates: they need a telling name, or to be first and look the part."""
     form = digit_form(sample)
     if form is None or hinted or not leading:
         return form if hinted else None

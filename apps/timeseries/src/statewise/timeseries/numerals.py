@@ -21,8 +21,8 @@ __all__ = ["LARGEST", "MISSING", "Numbers", "decimal_sign", "flags", "numbers", 
 LARGEST = 1e100
 """Numbers beyond this are refused: their squares would leave float64."""
 MISSING = (
-    "", "na", "n/a", "n.a.", "nan", "nat", "null", "none", "nil", "missing", "-", "--", "---", "?", ".", "..", "...",
-    "#n/a", "#na", "#null!", "<na>", "(null)", "\\n",
+    "", "na", "n/a", "n.a.", "nan", "nat", "null", "none", "nil", "missing", "-", "--", "---", "?", ".", "..",
+    "...", "#n/a", "#na", "#null!", "<na>", "(null)", "\\n",
 )  # fmt: skip
 """Words that stand for a missing value, in lower case."""
 _FLAGS = {"true": 1.0, "yes": 1.0, "t": 1.0, "y": 1.0, "false": 0.0, "no": 0.0, "f": 0.0, "n": 0.0}
@@ -38,7 +38,10 @@ _ONLY_COMMA = (
     r"^[+-]?(?:0|\d{4,}|\d{1,3}(?:\.\d{3})+|\d{1,3}(?: \d{3})+),\d+$|^[+-]?\d*,(?:\d{1,2}|\d{4,})$"
     r"|^[+-]?\d{1,3}(?:\.\d{3}){2,}$"
 )
-_ONLY_POINT = r"^[+-]?(?:0|\d{4,}|\d{1,3}(?:,\d{3})+)?\.\d+$|^[+-]?\d*\.(?:\d{1,2}|\d{4,})$|^[+-]?\d{1,3}(?:,\d{3}){2,}$"
+_ONLY_POINT = (
+    r"^[+-]?(?:0|\d{4,}|\d{1,3}(?:,\d{3})+)?\.\d+$|^[+-]?\d*\.(?:\d{1,2}|\d{4,})$"
+    r"|^[+-]?\d{1,3}(?:,\d{3}){2,}$"
+)
 _EITHER = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 
 
@@ -126,15 +129,17 @@ def decimal_sign(table: Table, columns: Sequence[str], missing: Sequence[str] = 
         ConfigError: when every cell with a comma can be read both as a fraction and as thousands.
     """
     strings = [name for name in columns if table.frame[name].dtype == pl.String]
-    texts = {name: _without_signs(stripped(table.frame[name], missing))[0] for name in strings}
-    odd = {name: text for name, text in texts.items() if text.str.contains(r",|\..*\.").any()}
+    odd = [name for name in strings if table.frame[name].str.contains(r",|\..*\.").any()]
     if not odd:
         return "."
-    commas = sum(int(text.str.contains(_ONLY_COMMA).sum()) for text in odd.values())
+    texts = {name: _without_signs(stripped(table.frame[name], missing))[0] for name in strings}
+    commas = sum(int(texts[name].str.contains(_ONLY_COMMA).sum()) for name in odd)
     points = sum(int(text.str.contains(_ONLY_POINT).sum()) for text in texts.values())
     if commas > points:
         return ","
-    doubtful = {name: text.str.contains(_EITHER).fill_null(False) for name, text in odd.items()}
+    doubtful = {
+        name: text.str.contains(_EITHER).fill_null(False) for name, text in texts.items() if name in odd
+    }
     name = next((name for name, which in doubtful.items() if which.any()), None)
     # in a text separated by commas, a comma inside quotation marks sets thousands apart
     if name is None or points or table.delimiter == ",":
@@ -144,7 +149,7 @@ def decimal_sign(table: Table, columns: Sequence[str], missing: Sequence[str] = 
     raise ConfigError(
         "a comma may be the decimal sign or set thousands apart",
         where=table.place(row, name),
-        seen=f"{cell}: {cell.replace(',', '.')} with --decimal , but {cell.replace(',', '')} with --decimal .",
+        seen=f"{cell}: {cell.replace(',', '.')} with --decimal , or {cell.replace(',', '')} with --decimal .",
         expected="at least one number that can be read in one way only",
         fix="give --decimal , or --decimal .",
     )

@@ -140,8 +140,13 @@ def _unpacked(name: str, data: bytes, ending: str) -> Content:
             ) from None
     parquet = data[:4] == b"PAR1" or ending in (".parquet", ".pq")
     if not data.strip(b"\x00\xef\xbb\xbf\xff\xfe \t\r\n"):
-        raise DataError("is empty", where=name, seen=f"{len(data)} bytes", expected="a header and rows of data",
-                        fix="check that the export that wrote it has finished")  # fmt: skip
+        raise DataError(
+            "is empty",
+            where=name,
+            seen=f"{len(data)} bytes",
+            expected="a header and rows of data",
+            fix="check that the export that wrote it has finished",
+        )
     kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
     if kind is not None or not (parquet or ending in TEXT_ENDINGS):
         raise DataError(

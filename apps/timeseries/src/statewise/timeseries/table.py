@@ -10,7 +10,7 @@ import polars as pl
 
 from statewise.core.errors import DataError, suggestion
 
-__all__ = ["Note", "Table", "combine", "ordinal", "shown"]
+__all__ = ["Note", "Table", "coded", "combine", "ordinal", "shown"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Table:
         raise DataError(
             f"there is no column '{shown(name)}'",
             where=f"{self.name}, {flag}",
-            expected=f"one of {', '.join(shown(known) for known in names[:20])}{' ...' if len(names) > 20 else ''}",
+            expected=f"one of {', '.join(shown(known) for known in names[:20])}",
             fix=suggestion(name, names) or f"give {flag} the name of a column of the file",
         )
 
@@ -106,6 +106,16 @@ def combine(tables: Sequence[Table]) -> Table:
         delimiter=first.delimiter,
         notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
     )
+
+
+def coded(column: pl.Series) -> tuple[np.ndarray, pl.Series]:
+    """The distinct values in order of appearance, and which of them each row holds, (n,) int64."""
+    distinct = column.unique(maintain_order=True)
+    if len(distinct) == len(column):
+        return np.arange(len(column)), distinct
+    index = pl.DataFrame({"value": distinct, "index": np.arange(len(distinct))})
+    found = pl.DataFrame({"value": column}).join(index, on="value", how="left", maintain_order="left")
+    return found["index"].to_numpy(), distinct
 
 
 def shown(value: object) -> str:

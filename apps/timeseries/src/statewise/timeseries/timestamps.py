@@ -25,7 +25,7 @@ from statewise.timeseries.dateforms import (
     fits,
 )
 from statewise.timeseries.numerals import stripped
-from statewise.timeseries.table import Table, shown
+from statewise.timeseries.table import Table, coded, shown
 
 __all__ = ["Stamps", "clock_of", "parse_stamps"]
 
@@ -102,14 +102,7 @@ class _StampReader:
 
     def use(self, texts: pl.Series) -> None:
         """Reduce the cells to the distinct ones; `rows` maps each row of the table to its cell."""
-        distinct = texts.unique(maintain_order=True)
-        if len(distinct) < len(texts):
-            index = pl.DataFrame({"cell": distinct, "index": np.arange(len(distinct))})
-            found = pl.DataFrame({"cell": texts}).join(index, on="cell", how="left", maintain_order="left")
-            self.rows = found["index"].to_numpy()
-        else:
-            self.rows = np.arange(len(texts))
-        self.texts = distinct
+        self.rows, self.texts = coded(texts)
 
     def typed(self) -> Stamps:
         """A column of dates or instants of a typed file."""

@@ -1,0 +1,208 @@
+"""From sorted rows to series on a grid: rows of one step become one, absent steps NaN, blank ends are cut.
+
+All of it works on flat arrays over all series at once; only the final slices are made one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from statewise.core.errors import DataError
+from statewise.timeseries.frequency import Frequency
+from statewise.timeseries.grid import Fit, positions
+from statewise.timeseries.panel import Series
+
+__all__ = ["Grid", "Rows", "lay_out", "make_series", "merged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows sorted by series and time; n rows, S series, K columns."""
+
+    starts: np.ndarray
+    """First row of each series, (S,)."""
+    times: np.ndarray
+    """Time stamps, (n,) datetime64[us], or int64 steps."""
+    columns: dict[str, np.ndarray]
+    """K columns of (n,) float64."""
+    origin: np.ndarray
+    """Which row of the file each row was, (n,)."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each series, (S,)."""
+        return np.diff(np.append(self.starts, len(self.times)))
+
+    def take(self, which: np.ndarray) -> Rows:
+        """The rows of a boolean mask that leaves at least one row of each series."""
+        before = np.concatenate([[0], np.cumsum(which)])
+        return Rows(
+            starts=before[self.starts],
+            times=self.times[which],
+            columns={name: values[which] for name, values in self.columns.items()},
+            origin=self.origin[which],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Series laid end to end on their grids; T steps in all."""
+
+    frequency: Frequency
+    firsts: np.ndarray
+    """Stamp of the first step of each series, (S,)."""
+    starts: np.ndarray
+    """Position of the first step of each series, (S,)."""
+    lengths: np.ndarray
+    """Steps of each series, (S,)."""
+    columns: dict[str, np.ndarray]
+    """K columns of (T,) float64; NaN where a step is absent."""
+    present: np.ndarray
+    """Whether the file has a row for the step, (T,) bool."""
+
+
+def merged(rows: Rows, groups: np.ndarray, how: str) -> Rows:
+    """One row for each group of neighbouring rows.
+
+    Args:
+        rows: n rows.
+        groups: (n,) bool, where a group begins.
+        how: `mean`, `sum`, `first` or `last`; missing values do not count.
+    """
+    heads = np.flatnonzero(groups)
+    if len(heads) == len(groups):
+        return rows
+    before = np.concatenate([[0], np.cumsum(groups)])
+    return Rows(
+        starts=before[rows.starts],
+        times=rows.times[heads],
+        columns={name: _merge(values, heads, how) for name, values in rows.columns.items()},
+        origin=rows.origin[heads],
+    )
+
+
+def lay_out(rows: Rows, fit: Fit, how: str) -> Grid:
+    """Rows on the grid of a frequency; several rows of one step are merged.
+
+    Raises:
+        DataError: when nearly the whole grid would be empty.
+    """
+    index, firsts = positions(fit, rows.times, rows.starts)
+    groups = np.ones(len(index), dtype=bool)
+    groups[1:] = np.diff(index) != 0
+    groups[rows.starts] = True
+    rows = merged(rows, groups, how)
+    index = index[groups]
+    lengths = np.maximum.reduceat(index, rows.starts) + 1
+    total = int(lengths.sum())
+    if total > 50 * len(index) + 10_000:
+        raise _too_sparse(rows, fit, total)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    at = np.repeat(starts, rows.lengths) + index
+    columns = {}
+    for name, values in rows.columns.items():
+        columns[name] = np.full(total, np.nan)
+        columns[name][at] = values
+    present = np.zeros(total, dtype=bool)
+    present[at] = True
+    return Grid(
+        frequency=fit.frequency,
+        firsts=firsts,
+        starts=starts,
+        lengths=lengths,
+        columns=columns,
+        present=present,
+    )
+
+
+def make_series(
+    grid: Grid, labels: Sequence[str], targets: Sequence[str], covariates: Sequence[str], *, wide: bool
+) -> tuple[list[Series], list[int]]:
+    """The series, from the first to the last filled step of each target, and how many of their steps are
+    absent.
+
+    Args:
+        grid: S groups of rows.
+        labels: their names, (S,).
+        targets: columns; with several, or in a wide file, they name the series too.
+        covariates: columns that go along, to the end of the grid.
+        wide: whether the columns alone name the series.
+    """
+    clock = _Clock(grid)
+    known = np.stack([grid.columns[name] for name in covariates], axis=1) if covariates else None
+    series: list[Series] = []
+    absent: list[int] = []
+    for name in targets:
+        values = grid.columns[name]
+        filled = ~np.isnan(values)
+        steps = np.arange(len(values))
+        firsts = np.minimum.reduceat(np.where(filled, steps, len(values)), grid.starts)
+        lasts = np.maximum.reduceat(np.where(filled, steps, -1), grid.starts)
+        gaps = np.concatenate([[0], np.cumsum(~grid.present)])
+        for s, label in enumerate(labels):
+            low, high = int(firsts[s]), int(lasts[s]) + 1
+            end = int(grid.starts[s] + grid.lengths[s])
+            if high == 0:  # no value at all: the series is kept whole, for its place in reports
+                low, high = int(grid.starts[s]), end
+            absent.append(int(gaps[high] - gaps[low]))
+            series.append(
+                Series(
+                    id=name if wide else label if len(targets) == 1 else f"{label}/{name}",
+                    times=clock.times(s, low, high),
+                    values=values[low:high],
+                    covariates=None if known is None else known[low:end],
+                )
+            )
+    return series, absent
+
+
+class _Clock:
+    """Stamps of the steps; series on the same grid share one array."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.origin = grid.firsts.min()
+        offsets = grid.frequency.index_of(grid.firsts, self.origin)
+        self.shared = grid.frequency.range(self.origin, int((offsets + grid.lengths).max()))
+        self.offsets = np.where(self.shared[offsets] == grid.firsts, offsets, -1)
+
+    def times(self, s: int, low: int, high: int) -> np.ndarray:
+        """Stamps of the steps low .. high - 1 of the flat grid, which are in series s."""
+        first, offset = int(self.grid.starts[s]), int(self.offsets[s])
+        if offset >= 0 and self.grid.frequency.unit not in ("month", "quarter", "year"):
+            return self.shared[offset + low - first : offset + high - first]
+        return self.grid.frequency.at(self.grid.firsts[s], np.arange(low - first, high - first))
+
+
+def _merge(values: np.ndarray, heads: np.ndarray, how: str) -> np.ndarray:
+    if how in ("first", "last"):
+        steps = np.arange(len(values))
+        filled = ~np.isnan(values)
+        if how == "first":
+            at = np.minimum.reduceat(np.where(filled, steps, len(values)), heads)
+        else:
+            at = np.maximum.reduceat(np.where(filled, steps, -1), heads)
+        return np.append(values, np.nan)[np.where(at < 0, len(values), at)]
+    counts = np.add.reduceat((~np.isnan(values)).astype(np.int64), heads)
+    sums = np.add.reduceat(np.where(np.isnan(values), 0.0, values), heads)
+    result = np.full(len(heads), np.nan)
+    np.divide(sums, counts if how == "mean" else 1, out=result, where=counts > 0)
+    return result
+
+
+def _too_sparse(rows: Rows, fit: Fit, total: int) -> DataError:
+    gaps = np.diff(rows.times).astype(np.int64)
+    gaps[rows.starts[1:] - 1] = 0
+    widest = int(gaps.argmax())
+    before, after = rows.times[widest : widest + 2]
+    if rows.times.dtype.kind == "M":
+        before, after = before.astype("datetime64[s]"), after.astype("datetime64[s]")
+    return DataError(
+        f"the grid would be nearly empty: {total:,} steps for {len(rows.times):,} rows",
+        seen=f"the widest gap is from {before} to {after}",
+        expected=f"mostly regular time stamps ({fit.frequency.label})",
+        fix="correct that stamp, cut the file there, or name a longer step with --frequency",
+    )

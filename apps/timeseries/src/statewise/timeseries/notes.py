@@ -1,0 +1,132 @@
+"""What the reader has to say about the series it found, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from statewise.timeseries.assemble import Grid
+from statewise.timeseries.frequency import MICROSECONDS
+from statewise.timeseries.grid import Fit
+from statewise.timeseries.panel import Series
+from statewise.timeseries.table import Note, shown
+from statewise.timeseries.timestamps import Stamps
+
+__all__ = ["FEW", "daylight_saving", "gap_notes", "named", "series_notes", "stamp", "time_note"]
+
+FEW = 10
+"""A series with fewer values than this is called short."""
+_HOUR = MICROSECONDS["hour"]
+
+
+def stamp(time: Any) -> str:
+    """A time stamp as short as it can be said: `2016-07-01`, `2016-07-01 05:00`, `17`."""
+    if not isinstance(time, np.datetime64):
+        return f"{int(time)}"
+    if time == time.astype("datetime64[D]"):
+        return str(time.astype("datetime64[D]"))
+    unit = "s" if time == time.astype("datetime64[s]") else "us"
+    text = str(time.astype(f"datetime64[{unit}]")).replace("T", " ")
+    return text.removesuffix(":00") if unit == "s" else text
+
+
+def named(names: Sequence[str], most: int = 6) -> str:
+    """Names in quotation marks, at most `most` of them."""
+    head = ", ".join(f"'{shown(name)}'" for name in names[:most])
+    return head if len(names) <= most else f"{head} and {len(names) - most:,} more"
+
+
+def time_note(names: Sequence[str], stamps: Stamps | None, fit: Fit, grid: Grid) -> list[Note]:
+    """The time column, the frequency and the range."""
+    if stamps is None:
+        return [Note("time", "no column tells the time: the rows are steps 0, 1, 2, ... (--time)")]
+    last = max(
+        grid.frequency.at(first, np.array([length - 1]))[0]
+        for first, length in zip(*_extremes(grid), strict=True)
+    )
+    what = f"time column {named(names).replace(', ', ' + ')} ({stamps.words})"
+    zone = f", {stamps.zone}" if stamps.zone else ""
+    text = f"{what}, {grid.frequency.label}, {stamp(grid.firsts.min())} .. {stamp(last)}{zone}"
+    notes = [Note("time", f"{text} (--time, --date-format, --frequency)")]
+    if stamps.remark:
+        notes.append(Note("zone", stamps.remark))
+    if fit.way == "near":
+        notes.append(Note("frequency", f"{fit.reason}: each row counts for the nearest step (--frequency)"))
+    elif fit.way == "bins":
+        rule = f"the rows within a step ({grid.frequency.label}) become one"
+        notes.append(Note("frequency", f"{fit.reason}: {rule} (--frequency, --aggregate)"))
+    return notes
+
+
+def gap_notes(grid: Grid, labels: Sequence[str]) -> list[Note]:
+    """Steps for which there is no row."""
+    absent = np.flatnonzero(~grid.present)
+    if not len(absent):
+        return []
+    where = np.searchsorted(grid.starts, absent, side="right") - 1
+    first = int(where[0])
+    time = grid.frequency.at(grid.firsts[first], absent[:1] - grid.starts[first])[0]
+    inside = f" in {len(np.unique(where)):,} of {len(labels):,} series" if len(labels) > 1 else ""
+    text = f"{len(absent):,} of {len(grid.present):,} steps have no row{inside}, the first {stamp(time)}"
+    return [Note("gaps", f"{text}: they count as unknown (--frequency)")]
+
+
+def series_notes(series: Sequence[Series]) -> list[Note]:
+    """Series without values, with few, or with one value only; and cells that are missing."""
+    counts = np.array([int((~np.isnan(one.values)).sum()) for one in series])
+    ids = [one.id for one in series]
+    empty = [name for name, n in zip(ids, counts, strict=True) if n == 0]
+    short = [name for name, n in zip(ids, counts, strict=True) if 0 < n < FEW]
+    constant = [
+        one.id
+        for one, n in zip(series, counts, strict=True)
+        if n >= FEW and np.ptp(one.values[~np.isnan(one.values)]) == 0
+    ]
+    notes = []
+    if empty:
+        notes.append(
+            Note("empty", f"no values at all in {named(empty)}: there is nothing to forecast from (--target)")
+        )
+    if short:
+        notes.append(
+            Note("short", f"fewer than {FEW} values in {named(short)}: only the simplest methods apply")
+        )
+    if constant:
+        notes.append(Note("constant", f"always the same value in {named(constant)}: it is repeated"))
+    return notes
+
+
+def daylight_saving(times: np.ndarray, starts: np.ndarray) -> str:
+    """Words on a local clock with daylight saving in hourly or finer stamps (n,), or nothing.
+
+    Such a clock leaves out an hour on a Sunday in spring and shows one twice on a Sunday in autumn.
+    """
+    if times.dtype.kind != "M" or len(times) < 3:
+        return ""
+    gaps = np.diff(times).astype(np.int64)
+    gaps[starts[1:] - 1] = 1
+    positive = gaps[gaps > 0]
+    usual = int(np.median(positive)) if len(positive) else 0
+    if not 0 < usual <= _HOUR:
+        return ""
+    days = times[:-1].astype("datetime64[D]").astype(np.int64)
+    hours = (times[:-1].astype(np.int64) // _HOUR) % 24
+    at_night = ((days + 3) % 7 == 6) & (hours <= 3)
+    lost = np.flatnonzero(at_night & (gaps == _HOUR + usual))
+    twice = np.flatnonzero(at_night & (gaps == 0))
+    if not len(lost) or not len(twice):
+        return ""
+    skip, again = stamp(times[int(lost[0])]), stamp(times[int(twice[0])])
+    return (
+        f"the clock skips an hour after {skip} and shows one twice at {again}: local time with daylight saving; "
+        "the skipped hour counts as unknown, the double one is averaged"
+    )
+
+
+def _extremes(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """First stamps and lengths of the series that may end last, without looking at each of thousands."""
+    latest = grid.frequency.index_of(grid.firsts, grid.firsts.min()) + grid.lengths
+    some = np.flatnonzero(latest >= latest.max() - 1)[:50]
+    return grid.firsts[some], grid.lengths[some]
