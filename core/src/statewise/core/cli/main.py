@@ -9,9 +9,15 @@ __all__ = ["app", "main"]
 
 app = App(
     "statewise",
-    summary="Recurrent and state-space sequence models: this machine, its layers, their speed.",
+    summary="Recurrent and state-space sequence models: this machine, the layers, their speed.",
     version=__version__,
 )
+app.command(
+    "statewise.core.cli.doctor:doctor", summary="Show versions, the machine, backends, and what is wrong."
+)
+app.command("statewise.core.cli.layers:layers", summary="List the layers, or the settings of one.")
+app.command("statewise.core.cli.bench:bench", summary="Measure the operators on this machine.")
+app.command("statewise.core.cli.warmup:warmup", summary="Compile the CPU kernels ahead.")
 
 
 def main() -> int:

@@ -35,6 +35,7 @@ __all__ = [
     "Seed",
     "Terminal",
     "Threads",
+    "at_least",
     "names_of",
 ]
 
@@ -49,7 +50,9 @@ def _seconds(kind: type, tokens: Sequence[Token]) -> float:
     return parse_duration(token.value, where=name if typed else f"{token.source}, {name}")
 
 
-def _not_below(least: int) -> Callable[[type, Any], None]:
+def at_least(least: float) -> Callable[[type, Any], None]:
+    """A validator: `Annotated[int, Parameter(validator=at_least(1))]`."""
+
     def check(kind: type, value: Any) -> None:
         if value is not None and value < least:
             raise ValueError(f"at least {least}")
@@ -80,13 +83,13 @@ Out = Annotated[
     Path | None,
     Parameter(group=RUN, help="Run directory; by default runs/DATA-MODEL. No run is overwritten."),
 ]
-Seed = Annotated[int, Parameter(group=RUN, validator=_not_below(0), help="Seed of everything random.")]
+Seed = Annotated[int, Parameter(group=RUN, validator=at_least(0), help="Seed of everything random.")]
 Device = Annotated[str, Parameter(group=RUN, help="auto, cpu, cuda, cuda:1, mps.")]
 Threads = Annotated[
     int | None,
-    Parameter(group=RUN, validator=_not_below(1), help="CPU threads; few on small work."),
+    Parameter(group=RUN, validator=at_least(1), help="CPU threads; few on small work."),
 ]
-Epochs = Annotated[int | None, Parameter(group=RUN, validator=_not_below(1), help="Passes over the data.")]
+Epochs = Annotated[int | None, Parameter(group=RUN, validator=at_least(1), help="Passes over the data.")]
 Budget = Annotated[
     float | None,
     Parameter(group=RUN, converter=_seconds, show_default=_duration, help="Wall time: 60, 60s, 10m, 1h30m."),

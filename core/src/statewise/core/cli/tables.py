@@ -70,11 +70,18 @@ def _fraction(value: Any) -> bool:
 
 
 def _decimals(column: Sequence[Any]) -> int:
-    """Decimals that show the largest float of a column with four significant digits."""
+    """Decimals for the floats of a column: four significant digits for the largest, two for the smallest
+    that is not a thousand times smaller.
+    """
     sizes = [abs(value) for value in column if _fraction(value) and math.isfinite(value) and value]
     if not sizes:
         return DIGITS - 1
-    return min(max(DIGITS - 1 - math.floor(math.log10(max(sizes))), 0), 6)
+    smallest = min(size for size in sizes if size >= max(sizes) / 1000)
+    return min(max(_places(max(sizes), DIGITS), _places(smallest, 2)), 6)
+
+
+def _places(size: float, digits: int) -> int:
+    return max(digits - 1 - math.floor(math.log10(size)), 0)
 
 
 def _cell(value: Any, decimals: int) -> str:
