@@ -78,7 +78,10 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
     id_names, codes, labels = _find_series(table, options, stamps, time_names)
     values = find_values(table, options, stamps, (*time_names, *id_names), long=len(labels) > 0)
     reader = _Reader(table, options, stamps, values, codes, labels)
-    series, absent, grid, fit = reader.read()
+    try:
+        series, absent, grid, fit = reader.read()
+    except DataError as error:
+        raise _placed(error, table) from None
     if all(np.isnan(one.values).all() for one in series):
         raise DataError(
             "no column has a value",
@@ -241,6 +244,12 @@ class _Reader:
         if wanted is not None:
             return use_frequency(wanted, rows.times, rows.starts), rows
         return fit_frequency(rows.times, rows.starts, self.stamps.unit), rows
+
+
+def _placed(error: DataError, table: Table) -> DataError:
+    """An error about the rows as a whole, with the file that they are from."""
+    where = error.where or table.name
+    return DataError(error.what, where=where, seen=error.seen, expected=error.expected, fix=error.fix)
 
 
 def _load(source: Any, options: ReadOptions) -> Table:

@@ -38,13 +38,16 @@ _CODES = {
     "day": "D", "week": "W", "business-day": "B", "month": "MS", "month-end": "ME", "quarter": "QS",
     "quarter-end": "QE", "year": "YS", "year-end": "YE",
 }  # fmt: skip
-_ALIASES = {code.lower(): unit for unit, code in _CODES.items() if code != "ms"} | {
+_ALIASES = {
+    **{code.lower(): unit for unit, code in _CODES.items() if code != "ms"},
+    **{unit: unit for unit in UNITS},
+    **{f"{unit}s": unit for unit in UNITS},
     "micro": "microsecond", "l": "millisecond", "milli": "millisecond", "sec": "second", "t": "minute",
-    "m": "minute", "hourly": "hour", "hr": "hour", "daily": "day", "bd": "business-day",
-    "bday": "business-day", "business": "business-day", "weekly": "week", "mo": "month", "monthly": "month", "bm": "month-end",
+    "m": "minute", "hourly": "hour", "hr": "hour", "daily": "day", "weekly": "week", "bd": "business-day",
+    "bday": "business-day", "business": "business-day", "mo": "month", "monthly": "month", "bm": "month-end",
     "q": "quarter", "quarterly": "quarter", "y": "year", "a": "year", "as": "year", "ae": "year-end",
     "yearly": "year", "annual": "year",
-} | {unit: unit for unit in UNITS} | {f"{unit}s": unit for unit in UNITS}  # fmt: skip
+}  # fmt: skip
 _DAY_NAMES = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 _MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")

@@ -120,8 +120,8 @@ def daylight_saving(times: np.ndarray, starts: np.ndarray) -> str:
         return ""
     skip, again = stamp(times[int(lost[0])]), stamp(times[int(twice[0])])
     return (
-        f"the clock skips an hour after {skip} and shows one twice at {again}: local time with daylight saving; "
-        "the skipped hour counts as unknown, the double one is averaged"
+        f"the clock skips an hour after {skip} and shows one twice at {again}, as local time with daylight "
+        "saving does: the skipped hour counts as unknown, the double one is averaged"
     )
 
 

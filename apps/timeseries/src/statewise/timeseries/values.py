@@ -193,7 +193,7 @@ class _Chooser:
         return DataError(
             f"'{shown(cell)}' is no number",
             where=self.table.place(row, name),
-            expected=f"a number with a decimal {'comma' if self.decimal == ',' else 'point'}, as in other rows",
+            expected=f"a number with a decimal {'comma' if self.decimal == ',' else 'point'}",
             fix=fix,
         )
 
