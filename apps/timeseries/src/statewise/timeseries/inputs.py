@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -83,8 +84,7 @@ class Inputs:
     def features_of(self, series: Series, pad: int) -> np.ndarray:
         """The other inputs of each step, with `pad` steps before the series began, (pad+n, C-1) float32."""
         steps = np.arange(-pad, len(series))
-        times = self.frequency.at(series.times[0], np.arange(-pad, 0)).astype(series.times.dtype)
-        columns = [calendar.features(np.concatenate([times, series.times]), self.frequency)]
+        columns = [_calendar(self.frequency, series.times[0], pad, len(series))]
         if self.gaps:
             observed = np.isfinite(series.values).astype(np.float32)
             columns.append(np.concatenate([np.zeros(pad, np.float32), observed])[:, None])
@@ -125,6 +125,14 @@ class Inputs:
             covariates=state["inputs.covariates"],
             gaps=bool(gaps),
         )
+
+
+@lru_cache(maxsize=2)
+def _calendar(frequency: Frequency, first: np.datetime64 | int, pad: int, length: int) -> np.ndarray:
+    """Calendar features of `length` steps from `first` on and of `pad` before; many series share them."""
+    features = calendar.features(frequency.at(first, np.arange(-pad, length)), frequency)
+    features.flags.writeable = False
+    return features
 
 
 def _covariates(series: Series, count: int) -> np.ndarray:

@@ -36,11 +36,11 @@ __all__ = ["NetworkConfig", "NetworkForecaster"]
 
 _SEASONS = 7  # of lookback where nothing else is asked for: a week of hours, as in the papers
 _LONGEST = 512  # steps of lookback chosen, unless two seasons are longer
-_SMALLEST_BATCH, _LARGEST_BATCH = 32, 512
+_SMALLEST_BATCH, _LARGEST_BATCH, _LARGEST_BATCH_STEPS = 32, 512, 2**17
 _STEPS = 300  # of the optimiser in an epoch, which larger batches must leave
 _EVALUATE = 500  # steps between evaluations at most, so that a short budget sees some
-_VALIDATION_WINDOWS = 8192  # at most, evenly spread: an evaluation must not outlast an epoch
-_AT_ONCE = 1024  # windows per batch of a prediction
+_VALIDATION_WINDOWS, _VALIDATION_STEPS = 8192, 2**21  # at most, evenly spread: an epoch should take longer
+_AT_ONCE = 2**18  # steps of input in a batch of a prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
         self._fitted = inputs, model  # set already: an interrupted fit leaves the best weights so far
         self.result = fit(
             task,
-            self._fit_config(task.size, context),
+            self._fit_config(task.size, lookback, context),
             context.run,
             progress=_progress(context),
             deadline=context.deadline,
@@ -146,10 +146,10 @@ class NetworkForecaster(Forecaster, Generic[C]):
             raise RuntimeError(f"{type(self).__name__}: fit or restore comes first")
         return self._fitted
 
-    def _fit_config(self, size: int, context: Context) -> FitConfig:
+    def _fit_config(self, size: int, lookback: int, context: Context) -> FitConfig:
         """Adam with a rate that falls from epoch to epoch, stopped by validation."""
         config = self.config
-        batch_size = config.batch_size or _batch_size(size)
+        batch_size = config.batch_size or _batch_size(size, lookback)
         return FitConfig(
             epochs=context.epochs or config.epochs,
             batch_size=batch_size,
@@ -162,6 +162,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
             save_every=config.save_every,
             seed=context.seed,
             device=context.device,
+            threads=context.threads,
         )
 
 
@@ -234,14 +235,16 @@ def _task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[_Span]
             expected=f"{2 * (horizon + inputs.period)} steps for {horizon} steps ahead",
             fix="shorten --horizon, or take a method for short series such as ets",
         )
-    thinned = np.linspace(0, len(validation) - 1, min(len(validation), _VALIDATION_WINDOWS)).astype(np.int64)
-    return WindowTask(model, windows, starts, validation[torch.from_numpy(thinned)])
+    most = min(len(validation), _VALIDATION_WINDOWS, max(_SMALLEST_BATCH, _VALIDATION_STEPS // lookback))
+    spread = torch.linspace(0, len(validation) - 1, most, dtype=torch.float64).long()
+    return WindowTask(model, windows, starts, validation[spread])
 
 
-def _batch_size(windows: int) -> int:
-    """A power of two, so that an epoch has `_STEPS` steps at least where there are enough windows."""
+def _batch_size(windows: int, lookback: int) -> int:
+    """A power of two that leaves an epoch `_STEPS` steps, given the windows for it, and fits in memory."""
+    largest = min(_LARGEST_BATCH, _LARGEST_BATCH_STEPS // lookback)
     size = _SMALLEST_BATCH
-    while size < _LARGEST_BATCH and windows >= 2 * size * _STEPS:
+    while 2 * size <= largest and windows >= 2 * size * _STEPS:
         size *= 2
     return size
 
@@ -259,15 +262,16 @@ def _progress(context: Context) -> Callable[[Tick], None] | None:
 
 
 def _blocks(panel: Panel, inputs: Inputs, origins: Sequence[np.ndarray]) -> Iterator[_Block]:
-    """The windows before all origins, at most `_AT_ONCE` in each block."""
+    """The windows before all origins, in blocks that are no larger than a batch."""
+    most = max(1, _AT_ONCE // inputs.lookback)
     for s, (series, at) in enumerate(zip(panel.series, origins, strict=True)):
         if not len(at):
             continue
         pad = max(0, inputs.lookback - int(at.min()))
         series = series.head(int(at.max()))
         values, features = inputs.values(series), inputs.features_of(series, pad)
-        for begin in range(0, len(at), _AT_ONCE):
-            rows = slice(begin, begin + _AT_ONCE)
+        for begin in range(0, len(at), most):
+            rows = slice(begin, begin + most)
             value, mean, scale = _scaled_windows(series, values, at[rows], inputs)
             index = at[rows, None] + np.arange(pad - inputs.lookback, pad)
             x = np.concatenate([value[..., None], features[index]], axis=-1)
@@ -290,13 +294,15 @@ def _scaled_windows(
 
 
 def _packed(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
-    """Blocks of several series together, so that a batch has about `_AT_ONCE` windows."""
+    """Blocks of several series together, so that a batch is worth calling the network for."""
     pack: list[_Block] = []
+    steps = 0
     for block in blocks:
         pack.append(block)
-        if sum(len(block.x) for block in pack) >= _AT_ONCE:
+        steps += block.x.shape[0] * block.x.shape[1]
+        if steps >= _AT_ONCE // 2:
             yield pack
-            pack = []
+            pack, steps = [], 0
     if pack:
         yield pack
 

@@ -10,7 +10,7 @@ from statewise.timeseries.windows import Batch, Windows
 
 __all__ = ["WindowTask"]
 
-_VALIDATION_BATCH = 1024
+_AT_ONCE = 2**18  # steps of input in a batch of an evaluation
 
 
 class WindowTask:
@@ -57,7 +57,7 @@ def errors(model: nn.Module, windows: Windows, starts: Tensor) -> Tensor:
     """Per window: sum of squared errors, of absolute errors, number of observed steps; (n, 3) float64."""
     device = next(model.parameters()).device
     sums = []
-    for part in starts.split(_VALIDATION_BATCH):
+    for part in starts.split(max(1, _AT_ONCE // windows.lookback)):
         x, y, weight = to_device(windows.gather(part), device)
         error = (model(x) - y).double()
         weight = torch.ones_like(error) if weight is None else weight.double()
