@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
+from cyclopts import Parameter
 
 from statewise.core.cli.options import Terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How to read."""
+
+    date_format: str | None = None
+    header: bool | None = None
+
+
+Reading = Annotated[ReadOptions | None, Parameter(name="*")]
+Depth = Annotated[int, Parameter(alias="-D")]
 
 
 @pytest.fixture
@@ -64,6 +79,21 @@ def test_underscores_and_hyphens_are_one(run, program, file):
 
     for key in ("learning_rate", "learning-rate"):
         assert run("tune", "--config", file(f"{key} = 0.5"), "--json").document == {"rate": 0.5}
+
+
+def test_fields_of_a_flattened_table_are_settings_but_positions_and_short_names_are_not(run, program, file):
+    @program.command
+    def load(path: str, /, *, read: Reading = None, depth: Depth = 1, console: Terminal) -> None:
+        """Load."""
+        console.result({"read": read, "depth": depth})
+
+    document = run("load", "x", "--config", file('date_format = "%d"\ndepth = 3'), "--json").document
+    assert document == {"read": {"date_format": "%d", "header": None}, "depth": 3}
+    expected = "  expected: one of depth, date-format, header\n"
+    for key in ("path", "PATH", "D", "read"):
+        done = run("load", "x", "--config", file(f"{key} = 3"))
+        assert done.code == 2
+        assert sorted(expected[19:-1].split(", ")) == sorted(done.err.splitlines()[1][19:].split(", "))
 
 
 @pytest.mark.parametrize("text", ["bugdet = 3", "[fit]\nbugdet = 3"])

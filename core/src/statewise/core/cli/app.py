@@ -201,7 +201,7 @@ class App:
             name=self.program(),
             help=self.summary,
             version=f"{self.name} {self.version}",
-            help_format="plaintext",
+            help_format="markdown",
             default_parameter=Parameter(negative_iterable=()),
             suppress_keyboard_interrupt=False,
             result_action="return_value",

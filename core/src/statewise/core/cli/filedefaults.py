@@ -37,7 +37,8 @@ class FileDefaults:
         Raises:
             ConfigError: for a key that is no parameter of the command.
         """
-        known = [name.lstrip("-") for argument in arguments if argument.parse for name in argument.names]
+        names = [name for argument in arguments if argument.parse for name in argument.names]
+        known = [name.removeprefix("--") for name in names if name.startswith("--")]
         settings = self._settings(app.name)
         for key in settings:
             if key not in known:

@@ -61,7 +61,7 @@ def at_least(least: float) -> Callable[[type, Any], None]:
 
 
 def _duration(value: float | None) -> str:
-    return "no limit" if value is None else format_duration(value)
+    return "none set" if value is None else format_duration(value)
 
 
 def names_of(registry: str) -> Callable[[Any], Mapping[str, str]]:
