@@ -27,7 +27,7 @@ def test_every_field_is_documented():
         *(("epochs", 0), ("steps", 0), ("budget", 0.0), ("batch_size", 0), ("accumulate", 0)),
         *(("learning_rate", 0.0), ("slow_rate", 1.5), ("weight_decay", -1.0), ("betas", (0.9, 1.0))),
         *(("warmup_steps", -1), ("decay", 0.0), ("floor", 2.0), ("clip", 0.0), ("patience", 0)),
-        *(("eval_every", 0), ("save_every", -1.0), ("devices", 0), ("threads", 0)),
+        *(("eval_every", 0), ("save_every", -1.0), ("devices", 0), ("threads", 0), ("hold_epochs", 0)),
     ],
 )
 def test_bounds_name_the_field(name, value):

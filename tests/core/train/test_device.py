@@ -48,6 +48,14 @@ def test_threads_are_few_for_few_parameters_and_given_back():
     assert torch.get_num_threads() == 1
 
 
+def test_processes_on_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with threads(None, parameters=10**9) as count:
+        assert count == 2
+
+
 def test_batches_of_every_shape_are_moved():
     from typing import NamedTuple
 

@@ -31,6 +31,17 @@ def test_drop_last_leaves_out_other_examples_in_each_epoch(size, batch):
         assert torch.equal(seen[0], first)
 
 
+def test_what_fills_no_step_can_be_left_out():
+    order = Order(10, 4, 0, drop_last=True)
+    seen = [
+        {*order.indices(2 * epoch).tolist(), *order.indices(2 * epoch + 1).tolist()} for epoch in range(5)
+    ]
+    assert order.steps_per_epoch == 2
+    assert all(len(examples) == 8 for examples in seen)
+    assert set.union(*seen) == set(range(10))
+    assert len(Order(3, 4, 0, drop_last=True).indices(0)) == 3
+
+
 def test_a_step_is_found_from_its_number_alone():
     one, other = Order(50, 8, 3), Order(50, 8, 3)
     backwards = {step: other.indices(step) for step in reversed(range(21))}

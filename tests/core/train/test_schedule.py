@@ -30,6 +30,11 @@ def test_exponential_is_held_at_the_peak():
     assert seen == [1, 1, 1, 0.5, 0.25]
 
 
+def test_exponential_can_hold_the_peak_longer():
+    seen = factors([0, 5, 9, 10, 15], schedule="exponential", decay=0.5, hold_epochs=2)
+    assert seen == [1, 1, 1, 0.5, 0.25]
+
+
 def test_cosine_goes_from_the_peak_to_the_floor_over_the_steps_after_the_warm_up():
     seen = factors([2, 4, 6, 10], schedule="cosine", epochs=2, warmup_steps=2, floor=0.1)
     assert seen == pytest.approx([1.0, 0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2, 0.55, 0.1])

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from statewise.core.errors import ConfigError
+from statewise.core.train.launch import started_processes
 
 __all__ = ["derive_seed", "reseed", "resolve_device", "seeded", "threads", "to_device"]
 
@@ -43,9 +44,10 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 @contextmanager
 def threads(count: int | None, *, parameters: int) -> Iterator[int]:
-    """Run the block with `count` CPU threads; None: one for a model of few `parameters`, else all cores."""
+    """Run the block with `count` CPU threads; None: one for few `parameters`, else this process's share."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = count or (1 if parameters < SMALL_MODEL else cores)
+    share = max(1, cores // max(1, started_processes()[1]))
+    chosen = count or (1 if parameters < SMALL_MODEL else share)
     before = torch.get_num_threads()
     torch.set_num_threads(chosen)
     try:
