@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,8 +33,15 @@ class Context:
     progress: Callable[[float, str], None] | None = None
     """Called with the fraction done (0..1) and a few words."""
     device: str = "cpu"
+    """Where networks are trained."""
+    threads: int | None = None
+    """CPU threads; None: as many as the work is worth."""
     run: Any = None
     """A `statewise.core.train` run directory, for methods that checkpoint; None: nothing is written."""
+
+    def part(self, name: str) -> Context:
+        """The same for one of several fits, which checkpoints in a part of the run of its own."""
+        return self if self.run is None else replace(self, run=self.run.part(name))
 
     def remaining(self) -> float:
         """Seconds until the deadline; infinite without one."""
@@ -44,12 +51,12 @@ class Context:
 class Forecaster(ABC):
     """A forecasting method.
 
-    The shape of its life: construct from a config, `fit` on histories, `predict` from any histories of the same kind,
+    Its life: construct from a config, `fit` on histories, `predict` from any histories of the same kind,
     `state` to save, `restore` to load. Missing observations (NaN) are the method's own business.
     """
 
     local: ClassVar[bool] = False
-    """True when nothing is learnt in `fit` that is shared between series: it can forecast a series never seen."""
+    """True when `fit` learns nothing that series share: it can forecast a series never seen."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -68,7 +75,7 @@ class Forecaster(ABC):
 
         Args:
             panel: the series, at least as long as their largest origin.
-            origins: per series, (O,) int: an origin o sees `values[:o]` (and known covariates) and forecasts steps
+            origins: per series, (O,) int: an origin o sees `values[:o]` and known covariates, and forecasts steps
                 o .. o+H-1. Nothing at or after o is read from `values`.
 
         Returns:

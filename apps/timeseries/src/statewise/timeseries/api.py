@@ -1,0 +1,299 @@
+"""What the `forecast` command does, as functions: check, fit, predict, evaluate.
+
+from statewise.timeseries.api import FitSettings, fit_run, predict_run
+
+outcome = fit_run(FitSettings(data=("sales.csv",)), out="runs/sales")
+table, notes = predict_run("runs/sales", ["sales-until-today.csv"])
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from statewise.core.config import config_class, from_dict, to_dict
+from statewise.core.errors import CheckpointError, DataError
+from statewise.core.registry import preset
+from statewise.core.train import Run
+from statewise.timeseries import auto
+from statewise.timeseries.auto import AutoResult
+from statewise.timeseries.check import Report
+from statewise.timeseries.check import check as check_reading
+from statewise.timeseries.config import AutoConfig
+from statewise.timeseries.data import Reading, read
+from statewise.timeseries.forecaster import Context
+from statewise.timeseries.models import MODELS
+from statewise.timeseries.options import ReadOptions
+from statewise.timeseries.output import ForecastTable, stamp_texts
+from statewise.timeseries.panel import Panel
+from statewise.timeseries.saved import extended, load_forecast, save_forecast
+from statewise.timeseries.season import default_horizon, main_period
+from statewise.timeseries.settings import AUTO, FitSettings
+
+__all__ = ["Outcome", "check_data", "evaluate_data", "fit_run", "predict_run", "resume_run"]
+
+SETTINGS = "settings.json"
+_SHARE = 0.75  # of the time limit for fitting: start-up, forecasts and the report come on top
+Say = Callable[[str], None]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a fit or a backtest."""
+
+    result: AutoResult
+    reading: Reading
+    settings: FitSettings
+    context: Context
+    table: ForecastTable
+    run: Run | None = None
+    """Where everything was written; None for a backtest."""
+
+
+def check_data(sources: Sequence[Any], options: ReadOptions | None = None) -> Report:
+    """A report on the data, without training."""
+    return check_reading(read(sources, options))
+
+
+def fit_run(
+    settings: FitSettings,
+    *,
+    out: str | Path | None = None,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Read, choose, fit, forecast and write a run directory.
+
+    Args:
+        settings: what is asked for.
+        out: the run directory; None for `runs/<data>-<model>`.
+        say: told what is assumed, line by line.
+        progress: told the fraction done and a few words.
+
+    Raises:
+        UserError: the data cannot be read or the settings do not fit them.
+    """
+    reading, context, started = _prepare(settings, say, progress)
+    run = Run.create(out, default=settings.name)
+    if run.notice and say is not None:
+        say(run.notice)
+    run.write_json(SETTINGS, to_dict(settings) | {"fingerprint": reading.panel.fingerprint})
+    run.write_text("config.toml", tomli_w.dumps(settings.flags()))
+    return _fit(settings, reading, context, run, started)
+
+
+def resume_run(
+    path: str | Path,
+    *,
+    data: Sequence[str] | None = None,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Finish a fit that was cut off: same settings, same data, networks from their last checkpoint.
+
+    Args:
+        path: the run directory.
+        data: where the files are now, if they have moved.
+        say: told what is assumed.
+        progress: told the fraction done.
+
+    Raises:
+        CheckpointError: there is no such run, or the data are not those it began with.
+    """
+    run = Run.open(path)
+    kept = _kept_settings(run)
+    fingerprint = kept.pop("fingerprint", "")
+    settings = from_dict(FitSettings, kept, where=str(run.path / SETTINGS))
+    if data:
+        settings = replace(settings, data=tuple(data))
+    if "-" in settings.data:
+        raise CheckpointError(
+            "was fitted on standard input, which cannot be read again",
+            where=str(run.path),
+            fix="name a file with the same rows: forecast fit data.csv --resume RUN",
+        )
+    reading, context, started = _prepare(settings, say, progress)
+    if reading.panel.fingerprint != fingerprint:
+        raise CheckpointError(
+            "began with other data",
+            where=str(run.path),
+            seen=f"fingerprint {reading.panel.fingerprint} of {', '.join(settings.data)}",
+            expected=f"fingerprint {fingerprint}",
+            fix="restore the file, or start a new run without --resume",
+        )
+    return _fit(settings, reading, context, run, started)
+
+
+def evaluate_data(
+    settings: FitSettings, *, say: Say | None = None, progress: Progress | None = None
+) -> Outcome:
+    """The scoreboard of a rolling-origin backtest; nothing is written."""
+    reading, context, started = _prepare(settings, say, progress)
+    result = _race(settings, reading.panel, context, started)
+    return _outcome(settings, reading, context, result, None)
+
+
+def predict_run(
+    path: str | Path, sources: Sequence[Any] = (), options: ReadOptions | None = None
+) -> tuple[ForecastTable, list[str]]:
+    """Forecast with a saved model.
+
+    Args:
+        path: the run or model directory.
+        sources: newer files; empty to start where the fitted data ended.
+        options: how to read them, where that differs from the fit.
+
+    Returns:
+        The forecasts, and notes on what was assumed.
+    """
+    saved = load_forecast(path)
+    panel, notes = saved.panel, []
+    if sources:
+        reading = read(sources, _merged(saved.read, options, panel))
+        notes = [note.text for note in reading.notes]
+        panel = extended(panel, reading.panel)
+    forecasts = saved.portfolio.predict(panel)
+    notes += [f"series '{one.series}': {one.note}" for one in forecasts if one.note]
+    levels = saved.portfolio.conformal.levels
+    return ForecastTable(
+        forecasts=tuple(forecasts), levels=levels, frequency=panel.frequency, zone=panel.zone
+    ), notes
+
+
+def _prepare(
+    settings: FitSettings, say: Say | None, progress: Progress | None
+) -> tuple[Reading, Context, float]:
+    """Read the data, find season and horizon, say what was assumed."""
+    started = time.monotonic()
+    if settings.model != AUTO:
+        MODELS.resolve(settings.model)  # a wrong name should not wait for the data
+    reading = read(settings.data, settings.read)
+    panel = reading.panel
+    period = settings.period or main_period(panel)
+    horizon = settings.horizon or default_horizon(panel, period)
+    _check_horizon(panel, horizon)
+    for line in [*(note.text for note in reading.notes), *_assumed(settings, panel, period, horizon)]:
+        if say is not None:
+            say(line)
+    context = Context(
+        horizon=horizon,
+        period=period,
+        frequency=panel.frequency,
+        seed=settings.seed,
+        epochs=settings.epochs,
+        device=settings.device,
+        threads=settings.threads,
+        progress=progress,
+    )
+    return reading, context, started
+
+
+def _check_horizon(panel: Panel, horizon: int) -> None:
+    longest = max(len(series) for series in panel.series)
+    if horizon > longest:
+        raise DataError(
+            "the horizon is longer than the history",
+            where="--horizon",
+            seen=f"{horizon} steps ahead from {longest} steps of history",
+            expected=f"at most {longest}, better at most {max(1, longest // 5)}",
+            fix=f"set --horizon {max(1, longest // 5)}",
+        )
+
+
+def _assumed(settings: FitSettings, panel: Panel, period: int, horizon: int) -> list[str]:
+    """Season and horizon in words, with the flags that change them."""
+    season = f"season of {period} steps" if period > 1 else "no season"
+    found = "as asked" if settings.period else "found in the data"
+    until = panel.frequency.future(max(series.times[-1] for series in panel.series), horizon)[-1:]
+    last = stamp_texts(until, panel.frequency)[0]
+    return [f"{season}, {found} (--period); forecasting {horizon} steps, to {last} (--horizon)"]
+
+
+def _race(settings: FitSettings, panel: Panel, context: Context, started: float) -> AutoResult:
+    """Let the methods asked for compete, in what is left of the time."""
+    config, own = AutoConfig(budget=None), {}
+    if settings.model != AUTO:
+        name, variant = MODELS.resolve(settings.model)
+        config = replace(config, methods=(name,), choose=name)
+        if variant is not None:
+            own = {name: _variant(name, variant)}
+    limit = settings.seconds
+    deadline = None if limit is None else started + _SHARE * limit
+    return auto.run(panel, replace(context, deadline=deadline), config, own)
+
+
+def _variant(name: str, variant: str) -> Any:
+    """The configuration of a preset."""
+    method = MODELS.load(name)
+    return from_dict(config_class(method), preset(getattr(method, "presets", {}), variant, name))
+
+
+def _fit(settings: FitSettings, reading: Reading, context: Context, run: Run, started: float) -> Outcome:
+    """Race, refit, forecast, and write all of it."""
+    from statewise.timeseries.report import write_report
+
+    result = _race(settings, reading.panel, replace(context, run=run), started)
+    outcome = _outcome(settings, reading, context, result, run)
+    save_forecast(run.path / "model", result.portfolio, reading.panel, settings.read)
+    run.write_text("forecast.csv", outcome.table.csv())
+    run.write_json("scores.json", scores(result))
+    write_report(outcome, run)
+    return outcome
+
+
+def scores(result: AutoResult) -> list[dict[str, Any]]:
+    """The scoreboard as plain values; None where a figure is not defined."""
+    return [
+        {"method": row.method, "split": row.split, "seconds": round(row.seconds, 3), "note": row.note}
+        | ({} if row.score is None else _plain(to_dict(row.score)))
+        for row in result.rows
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _outcome(
+    settings: FitSettings, reading: Reading, context: Context, result: AutoResult, run: Run | None
+) -> Outcome:
+    panel = reading.panel
+    table = ForecastTable(
+        forecasts=tuple(result.portfolio.predict(panel)),
+        levels=result.portfolio.conformal.levels,
+        frequency=panel.frequency,
+        zone=panel.zone,
+    )
+    return Outcome(result=result, reading=reading, settings=settings, context=context, table=table, run=run)
+
+
+def _kept_settings(run: Run) -> dict[str, Any]:
+    try:
+        return json.loads((run.path / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"holds no settings to resume from ({error})",
+            where=str(run.path / SETTINGS),
+            fix="start a new run without --resume",
+        ) from None
+
+
+def _merged(kept: ReadOptions, given: ReadOptions | None, panel: Panel) -> ReadOptions:
+    """What the user says now wins over what held at the fit; the spacing is that of the fit."""
+    blank = to_dict(ReadOptions())
+    values = {name: value for name, value in to_dict(given or ReadOptions()).items() if value != blank[name]}
+    kept_values = to_dict(kept)
+    if kept_values["frequency"] is None and panel.frequency.unit != "step":
+        kept_values["frequency"] = panel.frequency.code
+    return from_dict(ReadOptions, kept_values | values)

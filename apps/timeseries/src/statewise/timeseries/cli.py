@@ -1,0 +1,256 @@
+"""The `forecast` command. The bodies import what they need: `--help` must not wait for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from statewise.core.cli.app import App
+from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed, Terminal, Threads
+from statewise.core.errors import UnknownNameError
+from statewise.timeseries import __version__
+from statewise.timeseries.options import ReadOptions
+
+__all__ = ["app", "main"]
+
+app = App(
+    "forecast",
+    summary="Forecasts from any CSV, with honest baselines beside them.",
+    version=__version__,
+)
+
+DATA = Group("Data", sort_key=5)
+Reading = Annotated[ReadOptions | None, Parameter(name="*", group=DATA)]
+Steps = Annotated[int | None, Parameter(alias="-H")]
+
+
+@app.command
+def check(data: list[str], /, *, read: Reading = None, console: Terminal) -> None:
+    """Report on the data, without training.
+
+    Example: forecast check sales.csv
+
+    Args:
+        data: CSV or parquet files, also compressed; `-` reads standard input.
+        read: how to read them.
+    """
+    from statewise.timeseries.api import check_data
+
+    report = check_data(data, read)
+    for note in report.notes:
+        console.say(note.text)
+    console.table(report.HEADER, report.rows())
+    if report.left_out:
+        console.say(f"{report.left_out:,} further series are not listed")
+    for suspicion in report.suspicions:
+        console.show(suspicion.text)
+    season = f"season of {report.period} steps" if report.period > 1 else "no season"
+    console.say(f"{season}; `forecast fit` would forecast {report.horizon} steps")
+    console.result(asdict(report))
+
+
+@app.command(alias="train")
+def fit(
+    data: Annotated[list[str] | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    model: str = "auto",
+    horizon: Steps = None,
+    period: int | None = None,
+    read: Reading = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    resume: Resume = None,
+    console: Terminal,
+) -> None:
+    """Choose a method on the past, forecast the future.
+
+    Without any flag: every numeric column of a wide file is a series, of a long file every id; text columns are
+    ignored with a notice. The horizon is the main season found (24 hours, 7 days, 12 months, 4 quarters, 52 weeks,
+    else 10 steps), at most a fifth of the series. `--model auto` tries every method within the budget of 60 s and
+    chooses on rolling-origin validation; the last fifth of the rows only reports. Written are forecast.csv
+    (unique_id, ds, forecast, lo_80, hi_80, lo_95, hi_95), report.html and the model.
+
+    Example: forecast fit sales.csv
+
+    Args:
+        data: CSV or parquet files, also compressed; `-` reads standard input.
+        model: auto, or one of `forecast models`.
+        horizon: Steps to forecast.
+        period: Steps in the main season; 1 for none.
+        read: how to read the files.
+        out: Run directory; by default runs/DATA-MODEL. No run is overwritten.
+        seed: Seed of everything random.
+        device: auto, cpu, cuda, cuda:1, mps.
+        threads: CPU threads; few on small work.
+        epochs: Passes over the data for networks; there is then no time limit unless --budget sets one.
+        budget: Wall time: 60, 60s, 10m, 1h30m; by default a minute, with --epochs no limit.
+        resume: Run directory to continue; its settings are taken over.
+    """
+    from statewise.timeseries.api import fit_run, resume_run
+    from statewise.timeseries.narrate import tell_fit
+    from statewise.timeseries.settings import FitSettings
+
+    with console.progress("Fitting") as bar:
+        if resume is not None:
+            outcome = resume_run(resume, data=data, say=console.say, progress=bar.update)
+        else:
+            settings = FitSettings(
+                data=tuple(data or ()),
+                model=model,
+                horizon=horizon,
+                period=period,
+                read=read or ReadOptions(),
+                seed=seed,
+                device=device,
+                threads=threads,
+                epochs=epochs,
+                budget=budget,
+            )
+            outcome = fit_run(settings, out=out, say=console.say, progress=bar.update)
+    tell_fit(outcome, console)
+
+
+@app.command
+def predict(
+    run: Path,
+    data: Annotated[list[str] | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help="CSV file to write; by default the table is printed.")] = None,
+    read: Reading = None,
+    console: Terminal,
+) -> None:
+    """Forecast with a model that `fit` has made: from where its data ended, or from newer rows.
+
+    Example: forecast predict runs/sales-auto sales-until-today.csv
+
+    Args:
+        run: Run directory.
+        data: Newer files of the same kind; without them the forecast starts where the fitted data ended.
+        read: how to read them, where that differs from `fit`.
+    """
+    from statewise.timeseries.api import predict_run
+
+    forecast, notes = predict_run(run, data or (), read)
+    for note in notes:
+        console.say(note)
+    if out is None:
+        console.show(forecast.csv().rstrip("\n"))
+    else:
+        from statewise.core.train.atomic import write_text
+
+        write_text(out, forecast.csv())
+        console.say(f"{out}: forecasts of {len(forecast.forecasts)} series")
+    console.result(forecast.as_dict())
+
+
+@app.command(alias="score")
+def evaluate(
+    data: list[str],
+    /,
+    *,
+    model: str = "auto",
+    horizon: Steps = None,
+    period: int | None = None,
+    read: Reading = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    console: Terminal,
+) -> None:
+    """Backtest: what each method would have said from many earlier origins, against what happened.
+
+    Example: forecast evaluate sales.csv --model nlinear
+
+    Args:
+        data: CSV or parquet files, also compressed; `-` reads standard input.
+        model: auto for all methods, or one of `forecast models`; the naive ones are always beside it.
+        horizon: Steps to forecast.
+        period: Steps in the main season; 1 for none.
+        read: how to read the files.
+        seed: Seed of everything random.
+        device: auto, cpu, cuda, cuda:1, mps.
+        threads: CPU threads; few on small work.
+        epochs: Passes over the data for networks.
+        budget: Wall time: 60, 60s, 10m, 1h30m; by default a minute.
+    """
+    from statewise.timeseries.api import evaluate_data
+    from statewise.timeseries.narrate import tell_scores
+    from statewise.timeseries.settings import FitSettings
+
+    settings = FitSettings(
+        data=tuple(data),
+        model=model,
+        horizon=horizon,
+        period=period,
+        read=read or ReadOptions(),
+        seed=seed,
+        device=device,
+        threads=threads,
+        epochs=epochs,
+        budget=budget,
+    )
+    with console.progress("Backtesting") as bar:
+        outcome = evaluate_data(settings, say=console.say, progress=bar.update)
+    tell_scores(outcome, console)
+
+
+@app.command
+def models(*, console: Terminal) -> None:
+    """List the methods: family, source, when to use them."""
+    from statewise.timeseries.models import MODELS
+
+    rows: list[list[Any]] = []
+    for name, entry in MODELS.entries().items():
+        paper = f"{entry.paper} ({entry.year})" if entry.paper else "-"
+        rows.append([name, entry.facts.get("family", "-"), entry.summary, paper])
+    columns = ["name", "family", "summary", "paper"]
+    console.table(columns, rows)
+    console.result({"models": [dict(zip(columns, row, strict=True)) for row in rows]})
+
+
+@app.command
+def data(name: str | None = None, path: Path | None = None, /, *, console: Terminal) -> None:
+    """List the named public data sets, or check a local copy of one.
+
+    Example: forecast data ETTh1 ~/Downloads/ETTh1.csv
+
+    Args:
+        name: Name of a data set.
+        path: A local file to check against its sha256.
+    """
+    from statewise.timeseries.datasets import DATASETS, verify
+
+    if name is not None and path is not None:
+        verify(name, path)
+        console.show(f"{path} is the original file of '{name}'")
+        console.result({"name": name, "path": str(path), "original": True})
+        return
+    if name is not None and name not in DATASETS:
+        raise UnknownNameError("data set", name, DATASETS)
+    chosen = {name: DATASETS[name]} if name is not None else DATASETS
+    columns = ["name", "holds", "licence", "address", "sha256"]
+    rows = [
+        [key, one.summary, one.licence, one.address or "-", one.sha256[:16]] for key, one in chosen.items()
+    ]
+    console.table(columns, rows)
+    console.result({"datasets": {key: asdict(one) for key, one in chosen.items()}})
+
+
+def main() -> int:
+    """Run the command line; the exit code."""
+    return app.run()
+
+
+if __name__ == "__main__":  # for `torchrun -m statewise.timeseries.cli`
+    raise SystemExit(main())

@@ -1,0 +1,143 @@
+"""What a fit or a backtest has to say on a terminal, and the same as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from statewise.core.cli.console import Console
+from statewise.core.errors import Interrupted
+from statewise.timeseries.api import Outcome, scores
+from statewise.timeseries.auto import AutoResult
+from statewise.timeseries.choice import Choice
+from statewise.timeseries.scoreboard import Row
+
+__all__ = ["COLUMNS", "score_cells", "tell_fit", "tell_scores", "verdict"]
+
+COLUMNS = (
+    "method",
+    "MASE",
+    "sMAPE %",
+    "pinball",
+    "cover 80 %",
+    "cover 95 %",
+    "width 80 %",
+    "seconds",
+    "note",
+)
+_MOST = 8
+"""Series whose choice is told one by one."""
+
+
+def tell_fit(outcome: Outcome, console: Console) -> None:
+    """The scoreboard, the verdict, and where everything is."""
+    run = outcome.run
+    assert run is not None
+    tell_scores(outcome, console, document=False)
+    files = [run.path / name for name in ("forecast.csv", "report.html", "model")]
+    console.show("\n".join(["", *(str(file) for file in files)]))
+    document = _document(outcome) | {"run": str(run.path), "forecast": outcome.table.as_dict()}
+    console.result(document)
+    if outcome.result.interrupted:
+        raise Interrupted(f"stopped early; the best so far is in {run.path}")
+
+
+def tell_scores(outcome: Outcome, console: Console, *, document: bool = True) -> None:
+    """The scoreboard of the test rows, and the verdict."""
+    result = outcome.result
+    for note in result.notes:
+        console.say(note)
+    if result.rows:
+        console.table(
+            COLUMNS, [score_cells(row) for row in result.rows if row.split == "test"], title=protocol(outcome)
+        )
+    for line in verdict(result):
+        console.show(line)
+    if document:
+        console.result(_document(outcome))
+
+
+def protocol(outcome: Outcome) -> str:
+    """How the scores came about, in one line."""
+    plan, panel = outcome.result.plan, outcome.reading.panel
+    judged = len(plan.panel)
+    test = sum(int(use.sum()) for use in plan.testing())
+    return (
+        f"test rows (the last fifth; they chose nothing): {judged} of {len(panel)} series, {test} origins, "
+        f"{plan.horizon} steps ahead, seed {outcome.settings.seed}, data {panel.fingerprint}"
+    )
+
+
+def score_cells(row: Row) -> list[Any]:
+    """A line of the table."""
+    score = row.score
+    if score is None:
+        return [row.method, *[None] * 6, round(row.seconds, 1), row.note]
+    cover = [round(100 * share, 1) for share in score.coverage]
+    numbers = [
+        round(score.mase, 3),
+        round(score.smape, 2),
+        round(score.pinball, 3),
+        *cover,
+        round(score.width[0], 2),
+    ]
+    return [row.method, *numbers, round(row.seconds, 1), row.note]
+
+
+def verdict(result: AutoResult) -> list[str]:
+    """Which method won, and by how much: on the rows that chose it, and on the test rows."""
+    lines = []
+    counts: dict[str, list[str]] = {}
+    for name, choice in result.choices.items():
+        counts.setdefault(choice.method, []).append(name)
+    for method, names in counts.items():
+        which = ", ".join(names[:_MOST]) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
+        lines.append(f"{which}: {method} ({_why([result.choices[name] for name in names])})")
+    lines += _against_naive(result)
+    lines += [f"{name}: {reason}; the last value is repeated" for name, reason in result.fallbacks.items()]
+    return lines
+
+
+def _why(choices: list[Choice]) -> str:
+    """The reason for a method, and what it gains over the naive one on the rows that chose it."""
+    first = choices[0]
+    if not first.baseline or first.method == first.baseline:
+        return first.reason
+    gain = sum(choice.gain for choice in choices) / len(choices)
+    size = f"{abs(gain):.0%} {'smaller' if gain >= 0 else 'larger'}"
+    return f"{first.reason}; its validation error is {size} than that of {first.baseline}"
+
+
+def _against_naive(result: AutoResult) -> list[str]:
+    rows = {row.method: row for row in result.rows if row.split == "test" and row.score is not None}
+    chosen, naive = rows.get("auto"), rows.get("seasonal-naive") or rows.get("naive")
+    if (
+        chosen is None
+        or naive is None
+        or chosen.score is None
+        or naive.score is None
+        or not naive.score.mase > 0
+    ):
+        return []
+    ratio = chosen.score.mase / naive.score.mase
+    if ratio < 1:
+        return [f"on the test rows the choice errs {1 - ratio:.0%} less than {naive.method}"]
+    return [
+        f"on the test rows the choice is no better than {naive.method}: "
+        f"MASE {chosen.score.mase:.3f} to {naive.score.mase:.3f}"
+    ]
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    result = outcome.result
+    return {
+        "notes": [*(note.text for note in outcome.reading.notes), *result.notes],
+        "horizon": outcome.context.horizon,
+        "period": outcome.context.period,
+        "frequency": outcome.reading.panel.frequency.code,
+        "fingerprint": outcome.reading.panel.fingerprint,
+        "seed": outcome.settings.seed,
+        "choices": {name: choice.method for name, choice in result.choices.items()},
+        "fallbacks": result.fallbacks,
+        "scores": scores(result),
+        "seconds": round(result.seconds, 3),
+    }
