@@ -13,7 +13,7 @@ from statewise.core.train.engine import make_engine
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(toy, start_toy, tmp_path):
+def test_two_processes_stopped_and_resumed_equal_one_with_the_doubled_batch(toy, start_toy, tmp_path):
     """33 examples in steps of 16: the last step of an epoch has one, and one process none."""
     process = start_toy("distributed", tmp_path / "run", under=TORCHRUN)
     task = toy.Toy(33, dropout=0.0, noise=0.0, dtype=torch.float64)

@@ -151,14 +151,19 @@ def slow(directory: Path) -> None:
 
 
 def distributed(directory: Path) -> None:
-    """One of several processes; the first writes the curve."""
+    """One of several processes: a fit that is stopped in the middle of an epoch and resumed."""
     losses: list[float] = []
-    task = Toy(33, dropout=0.0, noise=0.0, dtype=torch.float64)
     config = FitConfig(epochs=3, batch_size=4, accumulate=2, learning_rate=0.05, clip=0.5, device="cpu")
     run = Run.create(directory, default="toy")
-    result = fit(task, config, run, progress=lambda tick: losses.append(tick.loss))
+
+    def part(**settings) -> FitResult:
+        task = Toy(33, dropout=0.0, noise=0.0, dtype=torch.float64)
+        return fit(task, config, run, progress=lambda tick: losses.append(tick.loss), **settings)
+
+    part(should_stop=lambda: len(losses) == 4)
+    best = part().best["mse"]
     fabric = "lightning_fabric" in sys.modules
-    run.write_json("losses.json", {"losses": losses, "best": result.best["mse"], "fabric": fabric})
+    run.write_json("losses.json", {"losses": losses, "best": best, "fabric": fabric})
 
 
 if __name__ == "__main__":
