@@ -57,6 +57,10 @@ def test_shared_options_are_understood(run):
     assert (document["epochs"], document["seed"], document["lags"]) == (3, 5, [1, 2])
 
 
+def test_what_follows_two_hyphens_is_data(run):
+    assert run("fit", "--json", "--", "--odd.csv", "-q").document["data"] == ["--odd.csv", "-q"]
+
+
 def test_help_names_commands_aliases_and_shared_options(run):
     for words in [(), ("--help",), ("-h",)]:
         done = run(*words)
@@ -219,6 +223,10 @@ def test_debug_shows_the_traceback(run, kind):
     assert "Traceback (most recent call last)" in done.err
     assert "in fail" in done.err
     assert done.code == (1 if kind == "defect" else 2)
+
+
+def test_debug_shows_where_a_usage_error_comes_from(run):
+    assert "UnknownOptionError" in run("fit", "a", "--modle", "x", "--debug").err
 
 
 def test_a_command_may_choose_its_exit_code(run):

@@ -125,7 +125,8 @@ class App:
         own = target.rpartition(":")[2] if isinstance(target, str) else target.__name__
         names = (name or own.replace("_", "-"), *((alias,) if isinstance(alias, str) else alias))
         if summary is None:
-            summary = "" if isinstance(target, str) else (target.__doc__ or "").strip().partition("\n")[0]
+            docstring = "" if isinstance(target, str) else target.__doc__ or ""
+            summary = docstring.strip().partition("\n")[0]
         self._commands.append(_Command(target, names, summary))
         return target
 
@@ -142,10 +143,8 @@ class App:
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run the command that `argv` (by default the process's own words) names and return the exit code."""
         words = list(sys.argv[1:] if argv is None else argv)
-        if isinstance(
-            sys.stdout, io.TextIOWrapper
-        ):  # a console that lacks a character must not end the command
-            sys.stdout.reconfigure(errors="backslashreplace")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a missing character must not end the command
         session = _Session.guess(words)
         try:
             if words == ["--version"]:
@@ -157,6 +156,7 @@ class App:
             sys.stdout.flush()
         except cyclopts.CycloptsError as error:
             reason = usage_error(error, self.program(), self.names)
+            reason.__cause__ = error
             return ending(reason, session.console, debug=session.debug, extras=self._extras)
         except BaseException as error:
             return ending(error, session.console, debug=session.debug, extras=self._extras)
@@ -210,9 +210,8 @@ class App:
         for command in self._commands:
             lazy = isinstance(command.target, str) and not any(name in words for name in command.names)
             target = command.target if lazy else command.load()
-            listing = (
-                {"help": command.summary} if lazy else {}
-            )  # the page of a command has its whole docstring
+            # once imported, the docstring is the help: all of it on the command's own page
+            listing = {"help": command.summary} if lazy else {}
             root.command(target, name=command.names[0], alias=command.names[1:], **listing)
         if self._default is not None:
             root.default(self._default)

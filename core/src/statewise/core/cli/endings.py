@@ -102,9 +102,11 @@ def _print(text: str, console: Console) -> None:
 
 def _reader_is_gone() -> bool:
     """Whether the other end of our stdout was closed (`forecast models | head`), and not some other pipe."""
+    if not hasattr(select, "poll"):  # Windows, where a closed pipe raises another error
+        return False
     try:
         descriptor = sys.stdout.fileno()
-    except OSError:
+    except OSError:  # not a file, so not a pipe
         return False
     watch = select.poll()
     watch.register(descriptor, select.POLLOUT)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from statewise.core.ops.threads import over
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "warmup"]
 
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "arcp"}}
 
@@ -76,3 +76,10 @@ def backward(
     arrays = [tensor.numpy() for tensor in (down, right, h, row, column, grad, *outputs)]
     over(len(h), h.numel(), lambda lo, hi: _backward(*arrays, lo, hi))
     return outputs
+
+
+def warmup() -> None:
+    """Compile the kernels for both floating types, on a grid of one node."""
+    for dtype in (torch.float32, torch.float64):
+        x, line = torch.zeros(1, 1, 1, 1, dtype=dtype), torch.zeros(1, 1, 1, dtype=dtype)
+        backward(x, x, x, forward(x, x, x, line, line), line, line)

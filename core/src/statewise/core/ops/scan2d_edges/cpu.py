@@ -8,7 +8,7 @@ from torch import Tensor
 
 from statewise.core.ops.threads import over
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "warmup"]
 
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "arcp"}}
 
@@ -158,3 +158,13 @@ def backward(
     kernel = _backward if single else _backward_shared
     over(len(edges), edges.numel(), lambda lo, hi: kernel(*arrays, lo, hi))
     return dt, ds, d_top, d_left
+
+
+def warmup() -> None:
+    """Compile the kernels for both floating types, on a grid of one node, with gates shared and not."""
+    for dtype in (torch.float32, torch.float64):
+        for sharing in (1, 2):
+            t = torch.zeros(1, 1, 1, 4, 1, dtype=dtype)
+            s = torch.zeros(1, 1, 1, 2, 1, sharing, dtype=dtype)
+            side = torch.zeros(1, 1, 1, sharing, dtype=dtype)
+            backward(s, t, forward(t, s, side, side), side, side)

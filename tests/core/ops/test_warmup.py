@@ -1,0 +1,25 @@
+"""`warmup()` of an operator's CPU module leaves no kernel for the first call to compile."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from statewise.core import ops
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("name", sorted(name for name, op in ops.OPERATORS.items() if "cpu" in op.backends))
+def test_every_kernel_is_compiled_for_both_floating_types(name):
+    from numba.core.registry import CPUDispatcher
+
+    module = importlib.import_module(f"{ops.OPERATORS[name].package}.cpu")
+    if not hasattr(module, "warmup"):
+        pytest.skip(f"{name} compiles at its first call")
+    module.warmup()
+    kernels = [value for value in vars(module).values() if isinstance(value, CPUDispatcher)]
+    assert kernels
+    for kernel in kernels:
+        kinds = [kind for signature in kernel.signatures for kind in signature]
+        assert {"float32", "float64"} <= {str(kind.dtype) for kind in kinds if hasattr(kind, "dtype")}, kernel
