@@ -1,0 +1,174 @@
+"""Fitted methods, the one that forecasts each series, and the intervals about it: what a model directory
+holds.
+
+Letters: S series, H horizon, Q levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from statewise.core.config import config_class, from_dict, to_dict
+from statewise.timeseries.calibration import from_history
+from statewise.timeseries.config import ConformalConfig
+from statewise.timeseries.forecaster import Context, Forecaster
+from statewise.timeseries.history import first_observed
+from statewise.timeseries.metrics import seasonal_scale
+from statewise.timeseries.models import MODELS
+from statewise.timeseries.models.naive import Naive, NaiveConfig
+from statewise.timeseries.panel import Panel, Series
+
+__all__ = ["Forecast", "Portfolio"]
+
+_FALLBACK = "naive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The next H steps of one series."""
+
+    series: str
+    method: str
+    """The method that made it."""
+    times: np.ndarray
+    """Stamps, (H,), like those of the series."""
+    point: np.ndarray
+    """(H,)"""
+    lower: np.ndarray
+    """(Q, H), falling with the level."""
+    upper: np.ndarray
+    """(Q, H), rising with the level."""
+    note: str = ""
+    """Why it is not made as planned; empty when it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portfolio:
+    """Everything a prediction needs."""
+
+    methods: dict[str, Forecaster]
+    """Fitted, by name."""
+    chosen: dict[str, str]
+    """By series, the method that forecasts it."""
+    default: str
+    """The method for series never seen."""
+    half: dict[str, np.ndarray]
+    """By series, half-widths of its intervals, (Q, H)."""
+    shared: np.ndarray
+    """Half-widths for series without their own, in units of their scales, (Q, H)."""
+    context: Context
+    """Horizon, season and frequency."""
+    conformal: ConformalConfig
+    """Levels of the intervals."""
+
+    def predict(self, panel: Panel) -> list[Forecast]:
+        """Forecast every series of `panel` from its end, in its order.
+
+        A series may hold more rows than at the fit, or be new. Where its method cannot work with it, its
+        last value is repeated and the note says so.
+        """
+        notes = {series.id: self._obstacle(series) for series in panel.series}
+        users: dict[str, list[str]] = {}
+        for name, note in notes.items():
+            users.setdefault(_FALLBACK if note else self.chosen.get(name, self.default), []).append(name)
+        made: dict[str, tuple[str, np.ndarray]] = {}
+        for method, ids in users.items():
+            for name, point in zip(ids, self._points(method, panel.select(ids)), strict=True):
+                made[name] = (method, point)
+        lost = [name for name, (_, point) in made.items() if not np.isfinite(point).all()]
+        for name, point in zip(lost, self._points(_FALLBACK, panel.select(lost)), strict=True):
+            notes[name] = f"the forecast of {made[name][0]} was not finite: the last value is repeated"
+            made[name] = (_FALLBACK, point)
+        return [self._forecast(panel, series, *made[series.id], notes[series.id]) for series in panel.series]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All arrays by name: those of the methods, prefixed by their names, and the half-widths."""
+        arrays = {
+            f"{name}/{key}": array
+            for name, method in self.methods.items()
+            for key, array in method.state().items()
+        }
+        if self.half:
+            arrays["half"] = np.stack(list(self.half.values()))
+        return arrays | {"shared": self.shared}
+
+    def description(self) -> dict[str, Any]:
+        """What is not an array, as plain values for JSON."""
+        return {
+            "methods": {name: to_dict(method.config) for name, method in self.methods.items()},
+            "chosen": self.chosen,
+            "default": self.default,
+            "calibrated": list(self.half),
+            "conformal": to_dict(self.conformal),
+        }
+
+    @classmethod
+    def restore(
+        cls, description: Mapping[str, Any], state: Mapping[str, np.ndarray], context: Context
+    ) -> Portfolio:
+        """The portfolio that `description` and `state` came from.
+
+        Raises:
+            ConfigError: when the description is not one.
+            UnknownNameError: when it names a method that is not installed.
+        """
+        methods: dict[str, Forecaster] = {}
+        for name, settings in description["methods"].items():
+            target = MODELS.load(name)
+            method = target(from_dict(config_class(target), settings, where=f"settings of {name}"))
+            prefix = f"{name}/"
+            own = (key for key in state if key.startswith(prefix))
+            method.restore({key.removeprefix(prefix): state[key] for key in own}, context)
+            methods[name] = method
+        half = state.get("half", np.zeros((0, 0, 0)))
+        return cls(
+            methods=methods,
+            chosen=dict(description["chosen"]),
+            default=description["default"],
+            half=dict(zip(description["calibrated"], half, strict=True)),
+            shared=state["shared"],
+            context=context,
+            conformal=from_dict(ConformalConfig, description["conformal"], where="conformal"),
+        )
+
+    def _obstacle(self, series: Series) -> str:
+        """Why the method of a series cannot forecast it; empty when it can."""
+        name = self.chosen.get(series.id, self.default)
+        if name == _FALLBACK:
+            return ""
+        rows = len(series) - first_observed(series.values)
+        least = self.methods[name].minimum(self.context)
+        if rows >= least:
+            return ""
+        return f"{rows} rows are too few for {name}, which needs {least}: the last value is repeated"
+
+    def _points(self, name: str, panel: Panel) -> list[np.ndarray]:
+        """Point forecasts (H,) from the end of each series."""
+        if not len(panel):
+            return []
+        method = self.methods.get(name)
+        if method is None:
+            method = Naive(NaiveConfig())
+            method.fit(panel, self.context)
+        ends = [np.array([len(series)]) for series in panel.series]
+        return [forecast[0] for forecast in method.predict(panel, ends)]
+
+    def _forecast(self, panel: Panel, series: Series, method: str, point: np.ndarray, note: str) -> Forecast:
+        half = self.half.get(series.id)
+        if note or half is None:
+            half = from_history(series.values, self.context.horizon, self.conformal)
+            if not note and np.isfinite(self.shared).all():
+                half = self.shared * seasonal_scale(series.values, self.context.period)
+        return Forecast(
+            series=series.id,
+            method=method,
+            times=panel.frequency.future(series.times[-1], self.context.horizon),
+            point=point,
+            lower=point - half,
+            upper=point + half,
+            note=note,
+        )

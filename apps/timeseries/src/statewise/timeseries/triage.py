@@ -1,0 +1,65 @@
+"""What can be done with which series, before any method is tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from statewise.timeseries.backtest import cut
+from statewise.timeseries.config import BacktestConfig
+from statewise.timeseries.forecaster import Context
+from statewise.timeseries.history import first_observed
+from statewise.timeseries.panel import Panel, Series
+
+__all__ = ["trimmed", "unusable", "usable_covariates"]
+
+
+def trimmed(panel: Panel) -> Panel:
+    """The series from their first observation on."""
+
+    def trim(series: Series) -> Series:
+        first = first_observed(series.values)
+        if first in (0, len(series)):
+            return series
+        covariates = None if series.covariates is None else series.covariates[first:]
+        return replace(
+            series, times=series.times[first:], values=series.values[first:], covariates=covariates
+        )
+
+    return replace(panel, series=tuple(trim(series) for series in panel.series))
+
+
+def usable_covariates(panel: Panel, horizon: int) -> tuple[Panel, list[str]]:
+    """Without covariates that end before the forecast does, and a note about them."""
+    missing = [
+        series.id
+        for series in panel.series
+        if panel.covariate_names
+        and (series.covariates is None or len(series.covariates) < len(series) + horizon)
+    ]
+    if not missing:
+        return panel, []
+    bare = tuple(replace(series, covariates=None) for series in panel.series)
+    note = (
+        f"covariates {', '.join(panel.covariate_names)} are not used: series '{missing[0]}' "
+        f"does not have them for the {horizon} steps to forecast"
+    )
+    return replace(panel, series=bare, covariate_names=()), [note]
+
+
+def unusable(panel: Panel, context: Context, config: BacktestConfig) -> dict[str, str]:
+    """Series that no method can be judged on, and why."""
+    reasons = {}
+    for series in panel.series:
+        observed = series.values[np.isfinite(series.values)]
+        block = cut(len(series), context.horizon, config)
+        if not len(observed):
+            reasons[series.id] = "no value was observed"
+        elif np.ptp(observed) == 0:
+            reasons[series.id] = f"its value is always {observed[0]:g}"
+        elif block is None:
+            reasons[series.id] = f"{len(series)} rows are too few to judge {context.horizon} steps ahead"
+        elif np.isfinite(series.values[: block.train]).sum() < 3:
+            reasons[series.id] = "hardly any value was observed in its first half"
+    return reasons
