@@ -135,10 +135,19 @@ def test_gradcheck(cell):
     assert torch.autograd.gradcheck(run, leaves)
 
 
-def test_compiled_graph_gives_the_eager_result():
+@pytest.mark.parametrize("backend", ["portable", "cpu"])
+def test_compiled_graph_gives_the_eager_result(backend):
     x, weight, state, bias = inputs_of("lstm", 2, 5, 1, 3)
-    compiled = torch.compile(lambda x: rnn_scan("lstm", x, weight, state, bias=bias)[0], backend="aot_eager")
-    torch.testing.assert_close(compiled(x), rnn_scan("lstm", x, weight, state, bias=bias)[0])
+
+    def run(x):
+        return rnn_scan("lstm", x, weight, state, bias=bias)[0]
+
+    torch.compiler.reset()
+    with use_backend(backend):
+        compiled, eager = torch.compile(run, backend="aot_eager", fullgraph=True)(x), run(x)
+        torch.testing.assert_close(compiled, eager)
+        slopes = [torch.autograd.grad(y.sin().sum(), (x, weight)) for y in (compiled, eager)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_errors_name_the_argument():

@@ -27,7 +27,7 @@ from statewise.core.ops.dispatch import Op
 from statewise.core.ops.rnn_scan import reference
 from statewise.core.ops.rnn_scan.cells import CELLS, Cell
 
-__all__ = ["CELLS", "rnn_scan"]
+__all__ = ["CELLS", "rnn_scan", "rnn_step"]
 
 OP = Op("rnn_scan", __name__, backends=("reference", "portable", "cpu"))
 
@@ -81,6 +81,32 @@ def rnn_scan(
     y, final, *_ = _scan(x, weight, bias, torch.stack(rest), reset, ends, cell, backend)
     parts = final.unbind(0)
     return y, (*parts[:3], parts[3].detach()) if cell == "slstm" else parts
+
+
+def rnn_step(
+    cell: str,
+    x_t: Tensor,
+    weight: Tensor,
+    state: tuple[Tensor, ...],
+    *,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """One step of `rnn_scan` in plain torch, for streams and exporters.
+
+    Args:
+        cell: a name of `CELLS`.
+        x_t: what the input contributes to the gates, (B, G*D).
+        weight: R, as in `rnn_scan`.
+        state: the cell's state, (B, D) tensors beginning with h; at least float32.
+        bias: added to R h, (G*D,); not for diagonal cells.
+
+    Returns:
+        The next state, whose first tensor is the output.
+    """
+    kind, dtype = CELLS[cell], state[0].dtype
+    weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+    recurrent = weight if kind.diagonal else reference.project(weight, bias, state[0], kind.gates)
+    return kind.step(x_t.to(dtype).unflatten(1, (kind.gates, -1)), recurrent, state)
 
 
 def _check(kind: Cell, x: Tensor, weight: Tensor, bias: Tensor | None) -> int:

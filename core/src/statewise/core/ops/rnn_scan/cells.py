@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-__all__ = ["CELLS", "Cell"]
+__all__ = ["CELLS", "Cell", "State"]
 
 State = tuple[Tensor, ...]
 

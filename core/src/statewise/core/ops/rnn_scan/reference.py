@@ -7,7 +7,7 @@ from torch import Tensor
 
 from statewise.core.ops.rnn_scan.cells import CELLS, Cell, State
 
-__all__ = ["advance", "rnn_scan"]
+__all__ = ["advance", "project", "rnn_scan"]
 
 
 def rnn_scan(
