@@ -15,12 +15,33 @@ __all__ = ["LAYERS", "build"]
 LAYERS = Registry(
     "layer",
     {
+        "elman": Entry(
+            target="statewise.core.layers.elman:Elman",
+            summary="tanh of the input and the previous output",
+            paper="Elman, Finding Structure in Time",
+            year=1990,
+            facts={"ops": ("rnn_scan",), "streaming": True},
+        ),
+        "gru": Entry(
+            target="statewise.core.layers.gru:GRU",
+            summary="one state that a gate keeps or replaces; loads the weights of torch's",
+            paper="Cho et al., Learning Phrase Representations using RNN Encoder-Decoder",
+            year=2014,
+            facts={"ops": ("rnn_scan",), "streaming": True},
+        ),
         "lru": Entry(
             target="statewise.core.layers.lru:LRU",
             summary="diagonal complex recurrence on a ring inside the unit circle",
             paper="Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences",
             year=2023,
             facts={"ops": ("linear_scan",), "streaming": True},
+        ),
+        "lstm": Entry(
+            target="statewise.core.layers.lstm:LSTM",
+            summary="a cell that gates keep, write and read; loads the weights of torch's",
+            paper="Hochreiter and Schmidhuber, Long Short-Term Memory",
+            year=1997,
+            facts={"ops": ("rnn_scan",), "streaming": True},
         ),
         "min-gru": Entry(
             target="statewise.core.layers.min_gru:MinGRU",
@@ -35,6 +56,13 @@ LAYERS = Registry(
             paper="Feng et al., Were RNNs All We Needed?",
             year=2024,
             facts={"ops": ("linear_scan",), "streaming": True},
+        ),
+        "pararnn": Entry(
+            target="statewise.core.layers.pararnn:ParaRNN",
+            summary="GRU and LSTM with diagonal recurrent weights, solvable in parallel",
+            paper="Danieli et al., ParaRNN: Unlocking Parallel Training of Nonlinear RNNs",
+            year=2025,
+            facts={"ops": ("rnn_scan",), "streaming": True},
         ),
         "pgn": Entry(
             target="statewise.core.layers.pgn:PGN",
@@ -56,6 +84,13 @@ LAYERS = Registry(
             paper="Smith et al., Simplified State Space Layers for Sequence Modeling",
             year=2023,
             facts={"ops": ("linear_scan",), "streaming": False},
+        ),
+        "slstm": Entry(
+            target="statewise.core.layers.slstm:SLSTM",
+            summary="LSTM with exponential gates, a normaliser and block-diagonal heads",
+            paper="Beck et al., xLSTM: Extended Long Short-Term Memory",
+            year=2024,
+            facts={"ops": ("rnn_scan",), "streaming": True},
         ),
     },
     group="statewise.core.layers",
