@@ -177,15 +177,24 @@ def _outliers(values: np.ndarray, period: int) -> int:
 def _suspicions(panel: Panel) -> list[Suspicion]:
     columns = {series.id: series.values for series in panel.series[:_MOST]}
     found = [suspicion for name, values in columns.items() if (suspicion := _alone(name, values)) is not None]
-    first = panel.series[0]
-    aligned = [s for s in panel.series[:_PAIRS] if len(s) == len(first) and s.times[0] == first.times[0]]
-    pool = {series.id: series.values for series in aligned}
-    if first.covariates is not None and len(aligned) == len(panel):
-        history = first.covariates[: len(first)]
-        pool |= {name: history[:, i] for i, name in enumerate(panel.covariate_names)}
     if len(panel) <= _PAIRS:
-        found += _copies(pool)
+        found += _copies(_aligned(panel))
     return found
+
+
+def _aligned(panel: Panel) -> dict[str, np.ndarray]:
+    """All series, and the covariates where they are common to all, on one clock, NaN outside of each."""
+    origin = min(series.times[0] for series in panel.series)
+    begins = [int(panel.frequency.index_of(series.times[:1], origin)[0]) for series in panel.series]
+    end = max(begin + len(series) for begin, series in zip(begins, panel.series, strict=True))
+    columns = {}
+    for begin, series in zip(begins, panel.series, strict=True):
+        columns[series.id] = np.full(end, np.nan)
+        columns[series.id][begin : begin + len(series)] = series.values
+    known = panel.series[0].covariates
+    if known is not None and len(panel) == 1:
+        columns |= {name: known[:end, i] for i, name in enumerate(panel.covariate_names)}
+    return columns
 
 
 def _alone(name: str, values: np.ndarray) -> Suspicion | None:

@@ -7,6 +7,7 @@ time stamp occurs once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -27,6 +28,7 @@ from statewise.timeseries.vocabulary import (
     TIME_NAMES,
     TIME_WORDS,
     YEAR_WORDS,
+    says_excel,
     words_of,
 )
 
@@ -139,7 +141,7 @@ class _IdFinder:
 
     def refuse_if_mixed(self) -> None:
         """Raise when the rows look like several series that no column tells apart."""
-        rows = self.table.frame.n_unique() if self.distinct < self.n else self.n
+        rows = self._rows if self.distinct < self.n else self.n
         if self.times is None or rows - self.distinct <= 0.2 * rows:
             return
         repeated = np.flatnonzero((~self.times.is_first_distinct()).to_numpy())
@@ -176,17 +178,27 @@ class _IdFinder:
 
     def _resolves(self, names: tuple[str, ...]) -> bool:
         """Whether nearly every row is a step of its own; a few repetitions are looked at later."""
-        return self._count(names) >= 0.95 * self._rows()
+        count = self._count(names)
+        return count == self.n or count >= 0.95 * self._rows
 
+    @cached_property
     def _rows(self) -> int:
         """Rows, exact repetitions counted once."""
-        if not hasattr(self, "_distinct_rows"):
-            self._distinct_rows = self.table.frame.n_unique()
-        return self._distinct_rows
+        return self.table.frame.n_unique()
 
     def _count(self, names: tuple[str, ...]) -> int:
+        """Distinct combinations of the columns and the time."""
         times = self.times if self.times is not None else pl.Series("time stamp", np.arange(self.n))
+        if len(names) == 1 and self._ordered(names[0], times):
+            return self.n
         return self.table.frame.select(names).with_columns(times.alias(" time ")).n_unique()
+
+    def _ordered(self, name: str, times: pl.Series) -> bool:
+        """Whether the rows stand series by series in order of time, which saves counting."""
+        column = self.table.frame[name]
+        same = (column == column.shift()).fill_null(False).to_numpy()
+        rising = np.diff(times.to_numpy()) > np.zeros(1, dtype=np.diff(times.head(2).to_numpy()).dtype)
+        return int((~same).sum()) == self.sizes[name] and bool(rising[same[1:]].all())
 
 
 def _recognised(table: Table) -> list[tuple[str, str]]:
@@ -197,6 +209,8 @@ def _recognised(table: Table) -> list[tuple[str, str]]:
         form = recognise(table.frame[name], hinted=bool(words & TIME_WORDS), leading=i == 0)
         if form == "year" and i > 0 and not words & YEAR_WORDS:
             form = None
+        if form is None and says_excel(name) and numbers(table.frame[name]).share > 0.5:
+            form = "excel"
         if form is not None:
             found.append((name, form))
     return found

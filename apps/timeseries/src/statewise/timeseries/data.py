@@ -24,7 +24,15 @@ from statewise.timeseries.delimited import parse_text
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.future import fill_covariates, settle_ahead
 from statewise.timeseries.grid import Fit, fit_frequency, fit_steps, use_frequency
-from statewise.timeseries.notes import daylight_saving, gap_notes, named, series_notes, stamp, time_note
+from statewise.timeseries.notes import (
+    daylight_saving,
+    gap_notes,
+    last_stamp,
+    named,
+    series_notes,
+    stamp,
+    time_note,
+)
 from statewise.timeseries.options import ReadOptions
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.source import open_source
@@ -99,6 +107,7 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
         fingerprint=_fingerprint(series),
         sources=table.sources,
     )
+    gaps = {one.id: n for one, n in zip(series, absent, strict=True) if n}
     said = [
         *table.notes,
         *notes,
@@ -106,14 +115,14 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
         *_series_note(panel, id_names, labels, values),
         *values.notes,
         *reader.notes,
-        *series_notes(series),
+        *series_notes(series, gaps, None if reader.covariates else last_stamp(grid)),
     ]
     repeats = reader.repeats if labels else np.repeat(reader.repeats, len(series))
     per_series = np.tile(repeats, len(series) // len(repeats))
     return Reading(
         panel=panel,
         notes=tuple(said),
-        gaps={one.id: n for one, n in zip(series, absent, strict=True) if n},
+        gaps=gaps,
         repeats={one.id: int(n) for one, n in zip(series, per_series, strict=True) if n},
     )
 

@@ -22,7 +22,7 @@ from statewise.timeseries.table import Note, Table, ordinal, shown
 __all__ = ["parse_text"]
 
 _CANDIDATES = ("\t", ";", "|", ",")
-_NAMES = {"\t": "tab", ";": "semicolon", "|": "vertical bar", ",": "comma"}
+_NAMES = {"\t": "tab", ";": "semicolon", "|": "vertical bar", ",": "comma", " ": "blank"}
 _FOOTER = re.compile(
     r"(grand |sub)?-?(totals?|sums?|averages?|means?|gesamt|summe|somme|totale|sources?|notes?)\b",
     re.IGNORECASE,
@@ -46,6 +46,7 @@ def parse_text(content: Content, options: ReadOptions) -> Table:
     """
     data, encoding = to_utf8(content, options.encoding)
     delimiter = options.delimiter or _sniff_delimiter(data)
+    words = _named(delimiter)
     if delimiter == " ":
         data, delimiter = re.sub(rb"[ \t]+", b"\t", re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", data)), "\t"
     # a blank before a quotation mark would hide the mark
@@ -55,8 +56,8 @@ def parse_text(content: Content, options: ReadOptions) -> Table:
         raise _unclosed(content.name, data)
     table = _TextReader(content.name, data, delimiter, records).read(options.header)
     notes = [Note("file", f"the text is {encoding}, not UTF-8 (--encoding)")] if encoding != "utf-8" else []
-    if delimiter != ",":
-        notes.append(Note("file", f"the fields are separated by a {_named(delimiter)} (--delimiter)"))
+    if words != "comma":
+        notes.append(Note("file", f"the fields are separated by a {words} (--delimiter)"))
     return replace(table, notes=(*notes, *table.notes))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from statewise.core.errors import DataError
 from statewise.timeseries.assemble import Grid, Rows
+from statewise.timeseries.notes import named
 from statewise.timeseries.table import Note, Table, shown
 from statewise.timeseries.values import Values
 
@@ -85,11 +87,12 @@ def _ahead_of_wide(values: Values, rows: Rows) -> Ahead:
     longest = max(blanks.values(), default=0)
     targets = [name for name in names if blanks[name] == longest]
     filled = [name for name in names if blanks[name] == 0]
-    few = longest <= max(1, len(rows.times) // 3)
-    if longest == 0 or not filled or not few or len(targets) + len(filled) < len(names):
+    # one blank at the end is more likely a late value than a horizon of one
+    few = 2 <= longest <= len(rows.times) // 5
+    if not few or not filled or len(targets) + len(filled) < len(names):
         return Ahead(targets=values.targets)
     future = np.arange(len(rows.times)) >= len(rows.times) - longest
-    if any(np.isnan(rows.columns[name][future]).any() for name in filled):
+    if any(np.isnan(rows.columns[name]).any() for name in filled):
         return Ahead(targets=values.targets)
     return Ahead(targets=tuple(targets), covariates=tuple(filled), notes=_notes(targets, filled, future))
 
@@ -117,12 +120,8 @@ def _require_future(name: str, rows: Rows, future: np.ndarray, table: Table) -> 
         )
 
 
-def _notes(
-    targets: tuple[str, ...] | list[str], covariates: list[str], future: np.ndarray
-) -> tuple[Note, ...]:
-    helps = ", ".join(f"'{shown(name)}'" for name in covariates)
-    blank = ", ".join(f"'{shown(name)}'" for name in targets[:6])
+def _notes(targets: Sequence[str], covariates: Sequence[str], future: np.ndarray) -> tuple[Note, ...]:
     if not future.any():
-        return (Note("covariates", f"{helps} helps, but no row gives its future values (--covariates)"),)
-    text = f"{helps} is known ahead: filled in {int(future.sum()):,} rows at the end, where {blank} is blank"
+        return (Note("covariates", f"no row gives future values of {named(covariates)} (--covariates)"),)
+    text = f"known ahead: {named(covariates)}, {int(future.sum()):,} rows have them and no {named(targets)}"
     return (Note("covariates", f"{text} (--target, --covariates)"),)

@@ -118,6 +118,9 @@ def positions(fit: Fit, times: np.ndarray, starts: np.ndarray) -> tuple[np.ndarr
     """The step of each row, (n,) int64 from 0 in each series, and the stamp of the first step, (S,)."""
     frequency = fit.frequency
     lengths = np.diff(np.append(starts, len(times)))
+    if frequency.unit == "step":
+        firsts = times[starts]
+        return (times - np.repeat(firsts, lengths)) // frequency.multiple, firsts
     if fit.way == "bins":
         times = floor(frequency, times)
     firsts = times[starts]
@@ -234,7 +237,7 @@ def _by_length(times: np.ndarray, starts: np.ndarray, gaps: np.ndarray) -> Fit:
     values, counts = np.unique(gaps, return_counts=True)
     usual, share = int(values[counts.argmax()]), counts.max() / len(gaps)
     divisor = int(np.gcd.reduce(values))
-    span = int(sum(gaps))
+    span = int(gaps.sum())
     # gaps may be long, but a grid that is nearly empty is none
     if usual == divisor and (share > 0.5 or span // usual < 4 * len(gaps)):
         return Fit(frequency=_of_length(usual, times), way="exact")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from statewise.timeseries.panel import Series
 from statewise.timeseries.table import Note, shown
 from statewise.timeseries.timestamps import Stamps
 
-__all__ = ["FEW", "daylight_saving", "gap_notes", "named", "series_notes", "stamp", "time_note"]
+__all__ = ["FEW", "daylight_saving", "gap_notes", "last_stamp", "named", "series_notes", "stamp", "time_note"]
 
 FEW = 10
 """A series with fewer values than this is called short."""
@@ -38,17 +38,21 @@ def named(names: Sequence[str], most: int = 6) -> str:
     return head if len(names) <= most else f"{head} and {len(names) - most:,} more"
 
 
+def last_stamp(grid: Grid) -> Any:
+    """The last stamp of all series, found without building the stamps of thousands of them."""
+    ends = grid.frequency.index_of(grid.firsts, grid.firsts.min()) + grid.lengths
+    latest = np.flatnonzero(ends >= ends.max() - 1)[:50]
+    pairs = zip(grid.firsts[latest], grid.lengths[latest], strict=True)
+    return max(grid.frequency.at(first, np.array([length - 1]))[0] for first, length in pairs)
+
+
 def time_note(names: Sequence[str], stamps: Stamps | None, fit: Fit, grid: Grid) -> list[Note]:
     """The time column, the frequency and the range."""
     if stamps is None:
         return [Note("time", "no column tells the time: the rows are steps 0, 1, 2, ... (--time)")]
-    last = max(
-        grid.frequency.at(first, np.array([length - 1]))[0]
-        for first, length in zip(*_extremes(grid), strict=True)
-    )
     what = f"time column {named(names).replace(', ', ' + ')} ({stamps.words})"
     zone = f", {stamps.zone}" if stamps.zone else ""
-    text = f"{what}, {grid.frequency.label}, {stamp(grid.firsts.min())} .. {stamp(last)}{zone}"
+    text = f"{what}, {grid.frequency.label}, {stamp(grid.firsts.min())} .. {stamp(last_stamp(grid))}{zone}"
     notes = [Note("time", f"{text} (--time, --date-format, --frequency)")]
     if stamps.remark:
         notes.append(Note("zone", stamps.remark))
@@ -73,29 +77,56 @@ def gap_notes(grid: Grid, labels: Sequence[str]) -> list[Note]:
     return [Note("gaps", f"{text}: they count as unknown (--frequency)")]
 
 
-def series_notes(series: Sequence[Series]) -> list[Note]:
-    """Series without values, with few, or with one value only; and cells that are missing."""
+def series_notes(series: Sequence[Series], absent: Mapping[str, int], last: Any) -> list[Note]:
+    """What is special about single series.
+
+    Args:
+        series: all of them.
+        absent: steps without a row, by series.
+        last: the last stamp of the file, or None when rows after the last value are there for covariates.
+    """
     counts = np.array([int((~np.isnan(one.values)).sum()) for one in series])
     ids = [one.id for one in series]
     empty = [name for name, n in zip(ids, counts, strict=True) if n == 0]
     short = [name for name, n in zip(ids, counts, strict=True) if 0 < n < FEW]
-    constant = [
-        one.id
+    same = [
+        n >= FEW and np.nanmin(one.values) == np.nanmax(one.values)
         for one, n in zip(series, counts, strict=True)
-        if n >= FEW and np.ptp(one.values[~np.isnan(one.values)]) == 0
+    ]
+    constant = [name for name, holds in zip(ids, same, strict=True) if holds]
+    lacking = [
+        name
+        for name, n, one in zip(ids, counts, series, strict=True)
+        if 0 < n < len(one) - absent.get(name, 0)
     ]
     notes = []
+    if lacking:
+        notes.append(
+            Note("missing", f"cells are blank in {named(lacking)}: they count as unknown (--missing)")
+        )
     if empty:
-        notes.append(
-            Note("empty", f"no values at all in {named(empty)}: there is nothing to forecast from (--target)")
-        )
+        text = f"no values at all in {named(empty)}: there is nothing to forecast from (--target)"
+        notes.append(Note("empty", text))
     if short:
-        notes.append(
-            Note("short", f"fewer than {FEW} values in {named(short)}: only the simplest methods apply")
-        )
+        text = f"fewer than {FEW} values in {named(short)}: only the simplest methods apply (--target)"
+        notes.append(Note("short", text))
     if constant:
-        notes.append(Note("constant", f"always the same value in {named(constant)}: it is repeated"))
-    return notes
+        notes.append(
+            Note("constant", f"always the same value in {named(constant)}: it is repeated (--target)")
+        )
+    return notes + _ends(series, last)
+
+
+def _ends(series: Sequence[Series], last: Any) -> list[Note]:
+    """Series that end before the last step of all."""
+    if last is None:
+        return []
+    early = [one.id for one in series if one.times[-1] < last]
+    if not early:
+        return []
+    verb = "ends" if len(early) == 1 else "end"
+    text = f"{named(early)} {verb} before {stamp(last)}: a forecast begins after the last value of its series"
+    return [Note("ends", text)]
 
 
 def daylight_saving(times: np.ndarray, starts: np.ndarray) -> str:
@@ -123,10 +154,3 @@ def daylight_saving(times: np.ndarray, starts: np.ndarray) -> str:
         f"the clock skips an hour after {skip} and shows one twice at {again}, as local time with daylight "
         "saving does: the skipped hour counts as unknown, the double one is averaged"
     )
-
-
-def _extremes(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """First stamps and lengths of the series that may end last, without looking at each of thousands."""
-    latest = grid.frequency.index_of(grid.firsts, grid.firsts.min()) + grid.lengths
-    some = np.flatnonzero(latest >= latest.max() - 1)[:50]
-    return grid.firsts[some], grid.lengths[some]

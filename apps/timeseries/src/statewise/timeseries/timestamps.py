@@ -26,6 +26,7 @@ from statewise.timeseries.dateforms import (
 )
 from statewise.timeseries.numerals import stripped
 from statewise.timeseries.table import Table, coded, shown
+from statewise.timeseries.vocabulary import says_excel
 
 __all__ = ["Stamps", "clock_of", "parse_stamps"]
 
@@ -127,7 +128,7 @@ class _StampReader:
         digits = self.texts.cast(pl.Float64, strict=False)
         if date_format and "%" in date_format:
             return self._by_pattern(date_format)
-        if lowered == "excel" or (not date_format and self._says_excel() and not digits.null_count()):
+        if lowered == "excel" or (not date_format and says_excel(self.name) and not digits.null_count()):
             return self._spread(_EXCEL_EPOCH + self._counted(digits, _DAY), "Excel day numbers", "day")
         if lowered in EPOCHS:
             return self._by_epoch(digits, lowered)
@@ -276,9 +277,6 @@ class _StampReader:
     def _spread(self, values: np.ndarray, words: str, unit: str) -> Stamps:
         """The values of the distinct cells, given to the rows."""
         return Stamps(values=values.astype("datetime64[us]")[self.rows], words=words, unit=unit)
-
-    def _says_excel(self) -> bool:
-        return bool(re.search(r"excel|serial", self.name, re.IGNORECASE))
 
     def _row(self, cell: int) -> int:
         return int((self.rows == cell).argmax())

@@ -127,7 +127,7 @@ class _Chooser:
             return names
         others = _listed([name for name in names if name != chosen])
         self.notes.append(
-            Note("target", f"'{shown(chosen)}' is forecast; {others} are not (--target, --covariates)")
+            Note("target", f"'{shown(chosen)}' is forecast, not {others} (--target, --covariates)")
         )
         return [chosen]
 
@@ -151,9 +151,11 @@ class _Chooser:
     def _is_counter(self, name: str) -> bool:
         words = words_of(name)
         values = self.read[name].values
+        unnamed = not words or words[0] in ("column", "unnamed")
+        first = name == self.table.frame.columns[0]
         return (
             len(values) > 2
-            and (not words or words[0] in COUNTER_NAMES)
+            and (first if unnamed else words[0] in COUNTER_NAMES)
             and values[0] in (0, 1)
             and bool((np.diff(values) == 1).all())
         )

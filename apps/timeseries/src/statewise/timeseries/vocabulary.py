@@ -6,7 +6,7 @@ import re
 
 __all__ = [
     "CALENDAR", "CLOCK_NAMES", "COUNTER_NAMES", "ID_NAMES", "ID_WORDS", "PARTS", "STEP_NAMES", "TARGET_NAMES",
-    "TARGET_WORDS", "TIME_NAMES", "TIME_WORDS", "YEAR_WORDS", "words_of",
+    "TARGET_WORDS", "TIME_NAMES", "TIME_WORDS", "YEAR_WORDS", "says_excel", "words_of",
 ]  # fmt: skip
 
 TIME_NAMES = frozenset({
@@ -52,7 +52,7 @@ TARGET_NAMES = ("y", "target", "value", "values")
 """Whole names of the column to forecast in a long file, the first that is there."""
 TARGET_WORDS = frozenset({"sales", "demand", "quantity", "qty", "volume", "count", "load", "consumption"})
 """Words in the name of the column to forecast in a long file."""
-COUNTER_NAMES = frozenset({"", "index", "row", "rownum", "no", "nr", "id", "obs", "unnamed", "column"})
+COUNTER_NAMES = frozenset({"index", "row", "rownum", "no", "nr", "id", "obs"})
 """Names of a column that only numbers the rows."""
 CALENDAR = {
     "year": "year", "yr": "year", "month": "month", "mon": "month", "day": "day", "hour": "hour",
@@ -65,3 +65,9 @@ CALENDAR = {
 def words_of(name: str) -> list[str]:
     """The words in a column's name, in lower case: `orderDate` and `order_date` are `order`, `date`."""
     return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+
+
+def says_excel(name: str) -> bool:
+    """Whether a column's name says that it holds a spreadsheet's day numbers."""
+    words = set(words_of(name))
+    return "excel" in words or ("serial" in words and bool(words & {"date", "day", "time"}))
