@@ -173,6 +173,15 @@ def read_checkpoint_alone(path, tmp_path):
     return read_checkpoint(alone)
 
 
+def test_damaged_metrics_are_written_again_from_the_checkpoint(toy, whole, tmp_path):
+    run = Run.create(tmp_path / "run", default="toy")
+    seen = []
+    fit(toy.Toy(), toy.SETTINGS, run, progress=seen.append, should_stop=lambda: len(seen) == 8)
+    (run.path / "metrics.jsonl").write_bytes(bytes(100))
+    fit(toy.Toy(), toy.SETTINGS, run)
+    assert toy.without_times(run.metrics()) == toy.without_times(whole[2].metrics())
+
+
 def test_two_torn_checkpoints_are_said(toy, tmp_path):
     run = Run.create(tmp_path / "run", default="toy")
     (run.path / CURRENT).write_bytes(b"")

@@ -79,9 +79,17 @@ def test_metrics_forget_what_was_cut_off_and_what_will_come_again(tmp_path):
     with open(tmp_path / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 4, "lo')
     assert [row["step"] for row in run.metrics()] == [0, 1, 2, 3]
-    run.keep_metrics(2)
+    run.set_metrics(run.metrics()[:2])
     run.log({"step": 9})
     assert [row["step"] for row in run.metrics()] == [0, 1, 9]
+
+
+def test_damaged_metrics_are_said(tmp_path):
+    run = Run.create(tmp_path, default="x")
+    run.path.joinpath("metrics.jsonl").write_bytes(b'{"step": 1}\n\0\0\0\n')
+    with pytest.raises(CheckpointError, match=r"metrics.jsonl: is damaged") as error:
+        run.metrics()
+    assert "--resume" in error.value.fix
 
 
 def test_numbers_that_json_does_not_know_are_refused(tmp_path):
@@ -131,5 +139,6 @@ def test_files_are_whole_or_old(tmp_path):
 def test_opening_sweeps_up_after_a_crash(tmp_path):
     run = Run.create(tmp_path, default="x")
     (run.path / ".weights.safetensors.123.tmp").touch()
+    (run.path / ".tmpAb12cD").touch()
     Run.open(run.path)
     assert not list(run.path.glob(".*"))

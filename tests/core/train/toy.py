@@ -101,7 +101,7 @@ def killed_fit(directory: Path, where: str, number: int) -> None:
         with open(run.path / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write('{"step": ')  # half a line is on the disk
         task.reach("log")
-        run.keep_metrics(len(run.metrics()))
+        run.set_metrics(run.metrics())
         log(run, row)
 
     os.replace, Run.log = dying_replace, dying_log

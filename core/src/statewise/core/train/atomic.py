@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from statewise.core.errors import CheckpointError
 
-__all__ = ["replace_file", "write_text"]
+__all__ = ["replace_file", "unwritable", "write_text"]
 
 
 def replace_file(path: Path, write: Callable[[Path], object], *, keep: Path | None = None) -> None:
@@ -33,13 +35,18 @@ def replace_file(path: Path, write: Callable[[Path], object], *, keep: Path | No
             os.replace(path, keep)
         os.replace(new, path)
         _sync_directory(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         new.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            fix="free space on the disk or choose another place with --out",
-        ) from None
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: Exception) -> CheckpointError:
+    """What to raise when `error` has kept a file from being written."""
+    return CheckpointError(
+        f"cannot be written ({getattr(error, 'strerror', None) or error})",
+        where=str(path),
+        fix="free space on the disk or choose another place with --out",
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,7 +21,14 @@ from statewise.core.errors import CheckpointError
 from statewise.core.train.result import Row
 from statewise.core.train.tensors import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "Position", "best_weights", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Position",
+    "best_weights",
+    "read_checkpoint",
+    "refuse_changes",
+    "write_checkpoint",
+]
 
 CURRENT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 

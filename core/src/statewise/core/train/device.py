@@ -60,8 +60,9 @@ def threads(count: int | None, *, parameters: int) -> Iterator[int]:
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Run the block with torch's default generators seeded, and give them back as they were."""
     device = device or torch.device("cpu")
-    cuda = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    cuda = device.type == "cuda"
+    index = torch.cuda.current_device() if cuda and device.index is None else device.index
+    with torch.random.fork_rng(devices=[index] if cuda else []):
         reseed(device, seed)
         yield
 

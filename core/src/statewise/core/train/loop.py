@@ -278,7 +278,7 @@ class _Loop:
             load_into(self.weights, found.weights, where)
             self.optimizer.restore(found.moments)
             self.position, self.best = found.position, dict(found.best)
-        self.run.keep_metrics(len(self.position.history))
+        self.run.set_metrics(self.position.history)
 
     def _save(self) -> None:
         """Write a checkpoint."""

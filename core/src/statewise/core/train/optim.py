@@ -55,8 +55,7 @@ def parameter_groups(model: nn.Module, *, slow_rate: float) -> list[ParameterGro
 
 
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) and bias correction (Kingma and Ba,
-    2015).
+    """Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019).
 
     m <- b1 m + (1 - b1) g and v <- b2 v + (1 - b2) g^2, then p <- (1 - lr wd) p - lr m^ / (sqrt(v^) + 1e-8)
     with m^ = m / (1 - b1^t), v^ = v / (1 - b2^t), where t counts the gradients that the parameter has had. A

@@ -6,7 +6,7 @@ import torch
 
 from statewise.core.train.device import derive_seed
 
-__all__ = ["Order"]
+__all__ = ["Order", "micro_batches"]
 
 
 class Order:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import nn
 
 from statewise.core import __version__
 from statewise.core.errors import CheckpointError, ConfigError
-from statewise.core.train.atomic import replace_file, write_text
+from statewise.core.train.atomic import replace_file, unwritable, write_text
 from statewise.core.train.checkpoint import best_weights
 from statewise.core.train.formats import FORMAT, refuse_newer
 from statewise.core.train.launch import process_rank
@@ -75,7 +75,7 @@ class Run:
         _check_marker(path)
         run = cls(path)
         if run.writes:
-            for left_over in path.glob(".*.tmp"):
+            for left_over in [*path.glob(".*.tmp"), *path.glob(".tmp*")]:  # ours and those of safetensors
                 left_over.unlink(missing_ok=True)
         return run
 
@@ -106,22 +106,33 @@ class Run:
     def log(self, row: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
         if self.writes:
-            with open(self.path / METRICS, "a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(row), allow_nan=False) + "\n")
+            try:
+                with open(self.path / METRICS, "a", encoding="utf-8") as file:
+                    file.write(_line(row))
+            except OSError as error:
+                raise unwritable(self.path / METRICS, error) from None
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that a crash cut off is left out."""
+        """The lines of metrics.jsonl; a last line that a crash cut off is left out.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
         path = self.path / METRICS
         if not path.exists():
             return []
-        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        whole, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise CheckpointError(
+                f"is damaged ({error})", where=str(path), fix="--resume writes it again from the checkpoint"
+            ) from None
 
-    def keep_metrics(self, rows: int) -> None:
-        """Drop all but the first `rows` lines of metrics.jsonl: those that a resumed run will write again."""
-        if self.writes and (self.path / METRICS).exists():
-            kept = self.metrics()[:rows]
-            self.write_text(METRICS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
+    def set_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make `rows` the lines of metrics.jsonl: what a resumed run will write again is not in them."""
+        if self.writes and (rows or (self.path / METRICS).exists()):
+            self.write_text(METRICS, "".join(_line(row) for row in rows))
 
     def save_weights(self, model: nn.Module) -> None:
         """Write the weights of `model`, the best ones, as safetensors."""
@@ -183,6 +194,10 @@ def _claim(wanted: Path) -> Path:
         except FileExistsError:  # another process was quicker
             continue
         return path
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(dict(row), allow_nan=False) + "\n"
 
 
 def _marker() -> str:

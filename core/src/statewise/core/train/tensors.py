@@ -40,14 +40,7 @@ def write_tensors(
         ),
         "note": json.dumps(note),
     }
-
-    def write(new: Path) -> None:
-        try:
-            save_file(stored, new, metadata=header)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-
-    replace_file(path, write, keep=keep)
+    replace_file(path, lambda new: save_file(stored, new, metadata=header), keep=keep)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
