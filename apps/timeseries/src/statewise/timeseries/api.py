@@ -9,6 +9,7 @@ table, notes = predict_run("runs/sales", ["sales-until-today.csv"])
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -172,8 +173,7 @@ def _prepare(
 ) -> tuple[Reading, Context, float]:
     """Read the data, find season and horizon, say what was assumed."""
     started = time.monotonic()
-    if settings.model != AUTO:
-        MODELS.resolve(settings.model)  # a wrong name should not wait for the data
+    _contest(settings)  # a wrong name should not wait for the data
     reading = read(settings.data, settings.read)
     panel = reading.panel
     period = settings.period or main_period(panel)
@@ -216,23 +216,30 @@ def _assumed(settings: FitSettings, panel: Panel, period: int, horizon: int) -> 
     return [f"{season}, {found} (--period); forecasting {horizon} steps, to {last} (--horizon)"]
 
 
+def _contest(settings: FitSettings) -> tuple[AutoConfig, dict[str, Any]]:
+    """Which methods compete, and the settings of a preset.
+
+    Raises:
+        UnknownNameError: there is no such method or preset.
+    """
+    config = AutoConfig(budget=None)
+    if settings.model == AUTO:
+        return config, {}
+    name, variant = MODELS.resolve(settings.model)
+    config = replace(config, methods=(name,), choose=name)
+    if variant is None:
+        return config, {}
+    method = MODELS.load(name)
+    presets = getattr(sys.modules[method.__module__], "presets", {})
+    return config, {name: from_dict(config_class(method), preset(presets, variant, name))}
+
+
 def _race(settings: FitSettings, panel: Panel, context: Context, started: float) -> AutoResult:
     """Let the methods asked for compete, in what is left of the time."""
-    config, own = AutoConfig(budget=None), {}
-    if settings.model != AUTO:
-        name, variant = MODELS.resolve(settings.model)
-        config = replace(config, methods=(name,), choose=name)
-        if variant is not None:
-            own = {name: _variant(name, variant)}
+    config, own = _contest(settings)
     limit = settings.seconds
     deadline = None if limit is None else started + _SHARE * limit
     return auto.run(panel, replace(context, deadline=deadline), config, own)
-
-
-def _variant(name: str, variant: str) -> Any:
-    """The configuration of a preset."""
-    method = MODELS.load(name)
-    return from_dict(config_class(method), preset(getattr(method, "presets", {}), variant, name))
 
 
 def _fit(settings: FitSettings, reading: Reading, context: Context, run: Run, started: float) -> Outcome:

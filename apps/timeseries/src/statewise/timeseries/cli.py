@@ -72,11 +72,11 @@ def fit(
 ) -> None:
     """Choose a method on the past, forecast the future.
 
-    Without any flag: every numeric column of a wide file is a series, of a long file every id; text columns are
-    ignored with a notice. The horizon is the main season found (24 hours, 7 days, 12 months, 4 quarters, 52 weeks,
-    else 10 steps), at most a fifth of the series. `--model auto` tries every method within the budget of 60 s and
-    chooses on rolling-origin validation; the last fifth of the rows only reports. Written are forecast.csv
-    (unique_id, ds, forecast, lo_80, hi_80, lo_95, hi_95), report.html and the model.
+    Without any flag: every numeric column of a wide file is a series, of a long file every id; text columns
+    are ignored with a notice. The horizon is the main season found (24 hours, 7 days, 12 months, 4 quarters,
+    52 weeks, else 10 steps), at most a fifth of the series. `--model auto` tries every method within the
+    budget of 60 s and chooses on rolling-origin validation; the last fifth of the rows only reports. Written
+    are forecast.csv (unique_id, ds, forecast, lo_80, hi_80, lo_95, hi_95), report.html and the model.
 
     Example: forecast fit sales.csv
 

@@ -75,8 +75,8 @@ class Forecaster(ABC):
 
         Args:
             panel: the series, at least as long as their largest origin.
-            origins: per series, (O,) int: an origin o sees `values[:o]` and known covariates, and forecasts steps
-                o .. o+H-1. Nothing at or after o is read from `values`.
+            origins: per series, (O,) int: an origin o sees `values[:o]` and known covariates, and forecasts
+                steps o .. o+H-1. Nothing at or after o is read from `values`.
 
         Returns:
             Per series, (O, H) float64, finite.

@@ -70,10 +70,10 @@ def _scoreboard(page: Report, outcome: Outcome) -> None:
         return
     page.heading("Scoreboard")
     page.paragraph(
-        "MASE is the mean absolute error in units of what repeating the last season misses by on the training "
-        "rows: below 1 is better than that. Pinball losses and widths are in the same units. Coverage is the "
-        "share of actual values inside the interval, calibrated at each origin only on what had been observed "
-        "by then."
+        "MASE is the mean absolute error in units of what repeating the last season misses by on the "
+        "training rows: below 1 is better than that. Pinball losses and widths are in the same units. "
+        "Coverage is the share of actual values inside the interval, calibrated at each origin only on what "
+        "had been observed by then."
     )
     captions = {
         "test": protocol(outcome),
