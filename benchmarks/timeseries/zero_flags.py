@@ -1,4 +1,4 @@
-"""`forecast fit FILE` without any flag on six public files: exit code, wall time, and the choice against seasonal naive.
+"""`forecast fit FILE` without flags on six public files: exit code, wall time, choice against seasonal naive.
 
 Each fit is a process of its own, start-up and report included, on one thread.
 """
@@ -106,7 +106,7 @@ def report(rows: list[dict[str, Any]]) -> Result:
         ),
         versions=versions("statewise-core", "statewise-timeseries", "torch", "statsforecast"),
         protocol={
-            "split": "60 % train, 20 % validation (chooses), 20 % test (reports), in order; short series as in the docs",
+            "split": "60 % train, 20 % validation (chooses), 20 % test (reports), in order",
             "horizon and season": "found in the data",
             "threads": "1",
             "time limit": "60 s, the default",
@@ -117,7 +117,7 @@ def report(rows: list[dict[str, Any]]) -> Result:
                 title="Choice against seasonal naive",
                 columns=COLUMNS,
                 rows=tuple(rows),
-                note="MASE: mean absolute error in units of what seasonal naive misses by on the training rows.",
+                note="MASE: mean absolute error in units of seasonal naive's on the training rows.",
             ),
         ),
         data=tuple(
