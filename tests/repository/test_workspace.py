@@ -68,7 +68,9 @@ def test_every_command_is_installed_twice(folder: str) -> None:
 def test_committed_lock_holds_no_address_and_keeps_every_version(lock_script: ModuleType) -> None:
     assert lock_script.faults(lock_script.strip(lock_script.committed())) == []
     if (ROOT / ".git").exists():
-        shown = subprocess.run(["git", "show", "HEAD:uv.lock"], cwd=ROOT, capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            ["git", "show", "HEAD:uv.lock"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         assert "://" not in shown.stdout
         assert "sha256" not in shown.stdout
 

@@ -22,11 +22,11 @@ class Series:
     id: str
     """Its name: the column of a wide file, the value of the id column of a long one."""
     times: np.ndarray
-    """Time stamps, (L,), ascending and regular: datetime64[us] (wall clock of `Panel.zone`), or int64 for plain steps."""
+    """Stamps, (L,), ascending and regular: datetime64[us] on the wall clock of `Panel.zone`, or int64 steps."""
     values: np.ndarray
     """Observations, (L,) float64; NaN where one is missing."""
     covariates: np.ndarray | None = None
-    """Covariates over the history and the F known-future steps, (L+F, C) float64; None when there are none."""
+    """Covariates over the history and F known-future steps, (L+F, C) float64; None when there are none."""
 
     def __len__(self) -> int:
         return len(self.values)
