@@ -22,7 +22,7 @@ class Series:
     id: str
     """Its name: the column of a wide file, the value of the id column of a long one."""
     times: np.ndarray
-    """Stamps, (L,), ascending and regular: datetime64[us] on the wall clock of `Panel.zone`, or int64 steps."""
+    """Stamps, (L,), ascending, regular: datetime64[us] on the wall clock of `Panel.zone`, or int64 steps."""
     values: np.ndarray
     """Observations, (L,) float64; NaN where one is missing."""
     covariates: np.ndarray | None = None

@@ -105,7 +105,8 @@ def _backward(
 def _backward_fake(
     grad: Tensor, down: Tensor, right: Tensor, h: Tensor, row: Tensor, column: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return (*(torch.empty_like(h) for _ in range(3)), torch.empty_like(row), torch.empty_like(column))
+    empty = torch.empty_like
+    return empty(h), empty(h), empty(h), empty(row), empty(column)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
