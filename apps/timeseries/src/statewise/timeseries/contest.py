@@ -95,8 +95,11 @@ def run_validation(contenders: Sequence[Contender], plan: Plan, context: Context
             try:
                 _attempt(contender, chosen, validate)
             except (KeyboardInterrupt, Interrupted):
-                contender.ids = ()
-                contender.notes.append("interrupted")
+                if not any(one.forecasts for one in contenders[:place]):
+                    raise
+                for one in contenders[place:]:
+                    one.ids = ()
+                    one.notes.append("not tried: interrupted")
                 return False
     return True
 
