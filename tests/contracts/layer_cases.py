@@ -42,7 +42,9 @@ def make(case: str, dtype: torch.dtype = torch.float32) -> Layer[Any]:
 def inputs(layer: Layer[Any], dtype: torch.dtype = torch.float32, rows: int = B, length: int = L) -> Tensor:
     """x of the layer's own axes; those between L and D have the sizes of its configuration, or 3."""
     sizes = {"B": rows, "L": length, "D": layer.config.d_model}
-    return torch.randn([sizes.get(axis, 3) for axis in layer.axes], dtype=dtype)
+    named = {"Y": "height", "X": "width", "V": "variates"}
+    inner = {axis: getattr(layer.config, field, 3) for axis, field in named.items()}
+    return torch.randn([(inner | sizes)[axis] for axis in layer.axes], dtype=dtype)
 
 
 def carried(layer: Layer[Any], dtype: torch.dtype = torch.float32, rows: int = B) -> Any:

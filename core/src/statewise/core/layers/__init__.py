@@ -15,6 +15,20 @@ __all__ = ["LAYERS", "build"]
 LAYERS = Registry(
     "layer",
     {
+        "attention": Entry(
+            target="statewise.core.layers.attention:Attention",
+            summary="causal softmax attention over a window: the yardstick",
+            paper="Vaswani et al., Attention Is All You Need",
+            year=2017,
+            facts={"ops": (), "streaming": True},
+        ),
+        "convs5": Entry(
+            target="statewise.core.layers.convs5:ConvS5",
+            summary="S5 over frames, with convolutions for its input and output maps",
+            paper="Smith et al., Convolutional State Space Models for Long-Range Spatiotemporal Modeling",
+            year=2023,
+            facts={"ops": ("linear_scan",), "streaming": True},
+        ),
         "elman": Entry(
             target="statewise.core.layers.elman:Elman",
             summary="tanh of the input and the previous output",
@@ -22,12 +36,47 @@ LAYERS = Registry(
             year=1990,
             facts={"ops": ("rnn_scan",), "streaming": True},
         ),
+        "fsmn": Entry(
+            target="statewise.core.layers.fsmn:FSMN",
+            summary="a learnt filter per channel behind a bottleneck",
+            paper="Zhang et al., Deep-FSMN for Large Vocabulary Continuous Speech Recognition",
+            year=2018,
+            facts={"ops": ("depthwise_conv",), "streaming": True},
+        ),
+        "fsmn-complex": Entry(
+            target="statewise.core.layers.fsmn:ComplexFSMN",
+            summary="FSMN on complex features: two units as the parts of a product",
+            paper="Zhao et al., FRCRN: Boosting Feature Representation using Frequency Recurrence",
+            year=2022,
+            facts={"ops": ("depthwise_conv",), "streaming": True},
+        ),
+        "gateloop": Entry(
+            target="statewise.core.layers.gateloop:GateLoop",
+            summary="linear recurrence with a complex transition computed from the input",
+            paper="Katsch, GateLoop: Fully Data-Controlled Linear Recurrence for Sequence Modeling",
+            year=2023,
+            facts={"ops": ("linear_scan",), "streaming": True},
+        ),
         "gru": Entry(
             target="statewise.core.layers.gru:GRU",
             summary="one state that a gate keeps or replaces; loads the weights of torch's",
             paper="Cho et al., Learning Phrase Representations using RNN Encoder-Decoder",
             year=2014,
             facts={"ops": ("rnn_scan",), "streaming": True},
+        ),
+        "hgrn": Entry(
+            target="statewise.core.layers.hgrn:HGRN",
+            summary="gated complex recurrence, its forget gate bounded below by depth",
+            paper="Qin et al., Hierarchically Gated Recurrent Neural Network",
+            year=2023,
+            facts={"ops": ("linear_scan",), "streaming": True},
+        ),
+        "lem": Entry(
+            target="statewise.core.layers.lem:LEM",
+            summary="two coupled states with learnt, input-dependent time scales",
+            paper="Rusch et al., Long Expressive Memory for Sequence Modeling",
+            year=2022,
+            facts={"ops": (), "streaming": True},
         ),
         "lru": Entry(
             target="statewise.core.layers.lru:LRU",
@@ -70,6 +119,13 @@ LAYERS = Registry(
             paper="Jia et al., PGN: The RNN's New Successor is Effective for Long-Range Forecasting",
             year=2024,
             facts={"ops": (), "streaming": True},
+        ),
+        "rglru": Entry(
+            target="statewise.core.layers.rglru:RGLRU",
+            summary="Griffin's recurrent block: short convolution and gated real LRU",
+            paper="De et al., Griffin: Mixing Gated Linear Recurrences with Local Attention",
+            year=2024,
+            facts={"ops": ("linear_scan", "depthwise_conv"), "streaming": True},
         ),
         "s5": Entry(
             target="statewise.core.layers.s5:S5",
