@@ -37,8 +37,9 @@ __all__ = ["NetworkConfig", "NetworkForecaster"]
 _SEASONS = 7  # of lookback where nothing else is asked for: a week of hours, as in the papers
 _LONGEST = 512  # steps of lookback chosen, unless two seasons are longer
 _SMALLEST_BATCH, _LARGEST_BATCH, _LARGEST_BATCH_STEPS = 32, 512, 2**17
+_EPOCHS, _LEAST_STEPS = 25, 2000  # of a fit that is given neither
 _STEPS = 300  # of the optimiser in an epoch, which larger batches must leave
-_EVALUATE = 500  # steps between evaluations at most, so that a short budget sees some
+_EVALUATE = 50, 500  # least and most steps between evaluations: a short budget should see some
 _VALIDATION_WINDOWS, _VALIDATION_STEPS = 8192, 2**21  # at most, evenly spread: an epoch should take longer
 _AT_ONCE = 2**18  # steps of input in a batch of a prediction
 
@@ -51,16 +52,14 @@ class NetworkConfig:
     """Steps it sees, L; None: seven seasons, less where the series are short."""
     validation: float = 0.2
     """Share of each series, at its end, that chooses the best weights; at least one horizon."""
-    epochs: int = 25
-    """Passes over the training windows at most, unless the command line says otherwise."""
-    patience: int = 5
-    """Evaluations without a better validation error before the fit stops: one an epoch, more in long ones."""
+    epochs: int | None = None
+    """Passes over the training windows; None: 25, more where that is less than 2000 steps."""
+    patience: int = 8
+    """Evaluations without a better validation error before the fit stops: about one per epoch."""
     batch_size: int | None = None
     """Windows per step; None: 32, and up to 512 where there are many."""
     learning_rate: float = 1e-3
-    """Rate of Adam in the first epoch."""
-    decay: float = 0.9
-    """Factor of the learning rate from epoch to epoch."""
+    """Rate of Adam at the start; it falls along a cosine."""
     save_every: float = 5.0
     """Least number of seconds between two checkpoints."""
 
@@ -68,8 +67,8 @@ class NetworkConfig:
         require(self.lookback is None or self.lookback >= 1, "lookback", self.lookback, "at least 1 step")
         require(0 < self.validation < 1, "validation", self.validation, "between 0 and 1")
         require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        for name in ("epochs", "patience"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.epochs is None or self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require(self.patience >= 1, "patience", self.patience, "at least 1")
 
 
 C = TypeVar("C", bound=NetworkConfig)
@@ -89,6 +88,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
     def __init__(self, config: C) -> None:
         super().__init__(config)
         self._fitted: tuple[Inputs, nn.Module] | None = None
+        self._threads: int | None = None
         self.result: FitResult | None = None
         """What the last fit came to; None before it and after `restore`."""
 
@@ -107,7 +107,8 @@ class NetworkForecaster(Forecaster, Generic[C]):
         with seeded(context.seed):
             model = self.build(inputs)
         task = _task(model, panel, inputs, spans)
-        self._fitted = inputs, model  # set already: an interrupted fit leaves the best weights so far
+        # set already: an interrupted fit leaves the best weights so far
+        self._fitted, self._threads = (inputs, model), context.threads
         self.result = fit(
             task,
             self._fit_config(task.size, lookback, context),
@@ -120,7 +121,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
         inputs, model = self._get_fitted()
         forecasts = [np.zeros((len(at), inputs.horizon)) for at in origins]
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        with torch.inference_mode(), threads(None, parameters=parameters):
+        with torch.inference_mode(), threads(self._threads, parameters=parameters):
             for blocks in _packed(_blocks(panel, inputs, origins)):
                 y = _forward(model, np.concatenate([block.x for block in blocks]))
                 ends = np.cumsum([len(block.x) for block in blocks])
@@ -139,7 +140,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
             model = self.build(inputs)
         model.load_state_dict({name: torch.tensor(state[f"weights.{name}"]) for name in model.state_dict()})
         model.to(resolve_device(context.device)).eval()
-        self._fitted, self.result = (inputs, model), None
+        self._fitted, self._threads, self.result = (inputs, model), context.threads, None
 
     def _get_fitted(self) -> tuple[Inputs, nn.Module]:
         if self._fitted is None:
@@ -147,18 +148,18 @@ class NetworkForecaster(Forecaster, Generic[C]):
         return self._fitted
 
     def _fit_config(self, size: int, lookback: int, context: Context) -> FitConfig:
-        """Adam with a rate that falls from epoch to epoch, stopped by validation."""
+        """Adam with a falling rate, stopped by validation."""
         config = self.config
         batch_size = config.batch_size or _batch_size(size, lookback)
+        steps = -(-size // batch_size)  # per epoch
         return FitConfig(
-            epochs=context.epochs or config.epochs,
+            epochs=context.epochs or config.epochs or max(_EPOCHS, -(-_LEAST_STEPS // steps)),
             batch_size=batch_size,
             learning_rate=config.learning_rate,
-            schedule="exponential",
-            decay=config.decay,
+            schedule="cosine",
             clip=None,
             patience=config.patience,
-            eval_every=min(_EVALUATE, -(-size // batch_size)),
+            eval_every=min(max(steps, _EVALUATE[0]), _EVALUATE[1]),
             save_every=config.save_every,
             seed=context.seed,
             device=context.device,
