@@ -91,10 +91,12 @@ def test_scoreboard_holds_every_method_on_both_blocks_and_the_choice():
 
 def test_test_rows_change_no_choice_and_no_validation_score():
     before = {"a": seasonal(2), "b": walk(3), "c": seasonal(4)}
-    results = [run(before)]
     rng = np.random.default_rng(5)
-    for later in (rng.normal(size=60), np.full(60, 1e6), np.full(60, np.nan)):
-        results.append(run({name: np.concatenate((values[:240], later)) for name, values in before.items()}))
+    endings = (rng.normal(size=60), np.full(60, 1e6), np.full(60, np.nan))
+    changed = [
+        {name: np.concatenate((values[:240], later)) for name, values in before.items()} for later in endings
+    ]
+    results = [run(values) for values in (before, *changed)]
     for other in results[1:]:
         assert other.choices == results[0].choices
         for row, same in zip(results[0].rows, other.rows, strict=True):

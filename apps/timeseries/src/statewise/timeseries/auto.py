@@ -56,6 +56,8 @@ class AutoResult:
     """Series for which the last value is repeated, and why."""
     plan: Plan
     """Blocks and origins of the series that were judged."""
+    forecasts: dict[str, np.ndarray]
+    """By series, what its chosen method said at the plan's origins, (O, H); NaN where it was not asked."""
     calibration: Calibration
     """Of the chosen methods."""
     notes: list[str]
@@ -95,7 +97,8 @@ def run(
     run_test(contenders, plan, context)
     if any(one.method not in _able(contenders, name) for name, one in choices.items()):
         choices = _choose(contenders, plan, scales, config)
-    rows, calibration = _scoreboard(contenders, choices, plan, scales, config)
+    forecasts = _chosen_forecasts(contenders, choices)
+    rows, calibration = _scoreboard(contenders, forecasts, plan, scales, config)
     refit_notes, finished = _refit(contenders, choices, judged_panel, context)
     notes += [f"{contender.name}: {note}" for contender in contenders for note in contender.notes]
     notes += [f"series '{name}': {reason}; its last value is repeated" for name, reason in fallbacks.items()]
@@ -105,6 +108,7 @@ def run(
         choices=choices,
         fallbacks=fallbacks,
         plan=plan,
+        forecasts=forecasts,
         calibration=calibration,
         notes=notes + refit_notes,
         interrupted=not (complete and finished),
@@ -151,9 +155,16 @@ def _choose(
     return choose(errors, dict(zip(plan.panel.ids, counts, strict=True)), ranks, config)
 
 
+def _chosen_forecasts(
+    contenders: Sequence[Contender], choices: Mapping[str, Choice]
+) -> dict[str, np.ndarray]:
+    by_name = {contender.name: contender for contender in contenders}
+    return {name: by_name[one.method].forecasts[name] for name, one in choices.items()}
+
+
 def _scoreboard(
     contenders: Sequence[Contender],
-    choices: Mapping[str, Choice],
+    chosen: Mapping[str, np.ndarray],
     plan: Plan,
     scales: Mapping[str, float],
     config: AutoConfig,
@@ -167,8 +178,6 @@ def _scoreboard(
         rows += rows_of(
             one.name, made, plan, judged, scales, config.conformal, seconds=one.seconds, note=note
         )[0]
-    by_name = {contender.name: contender for contender in contenders}
-    chosen = {name: by_name[one.method].forecasts[name] for name, one in choices.items()}
     seconds = sum(contender.seconds for contender in contenders)
     together, calibration = rows_of(AUTO, chosen, plan, judged, scales, config.conformal, seconds=seconds)
     return rows + together, calibration
