@@ -25,6 +25,7 @@ from statewise.timeseries.vocabulary import (
     ID_WORDS,
     PARTS,
     STEP_NAMES,
+    TARGET_NAMES,
     TIME_NAMES,
     TIME_WORDS,
     YEAR_WORDS,
@@ -174,7 +175,15 @@ class _IdFinder:
         )
         if hinted:
             return 3
-        return 4 if whole and size <= self.n // 3 else None
+        return 4 if whole and size <= self.n // 3 and self._spare(name) else None
+
+    def _spare(self, name: str) -> bool:
+        """Whether a column of numbers without a telling name may be an id: something is left to forecast."""
+        if self.table.frame[name].null_count() or name.lower() in TARGET_NAMES:
+            return False
+        return any(
+            numbers(self.table.frame[other].head(200)).share > 0.5 for other in self.sizes if other != name
+        )
 
     def _resolves(self, names: tuple[str, ...]) -> bool:
         """Whether nearly every row is a step of its own; a few repetitions are looked at later."""
@@ -247,8 +256,8 @@ def _steps_or_nothing(table: Table, options: ReadOptions) -> tuple[tuple[str, ..
         column = table.frame[name]
         read = numbers(column)
         if name.lower() in STEP_NAMES and read.share > 0.9 and not read.empty:
-            rising = len(np.unique(read.values)) == len(column) or bool(set(table.frame.columns) & ID_NAMES)
-            if rising:
+            apart = any(set(words_of(other)) & ID_WORDS for other in table.frame.columns if other != name)
+            if apart or len(np.unique(read.values)) == len(column):
                 return (name,), parse_stamps(table, name, options.date_format)
         elif name.lower() in TIME_NAMES and column.dtype == pl.String and read.share <= 0.5:
             try:

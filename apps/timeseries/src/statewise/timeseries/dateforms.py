@@ -163,7 +163,7 @@ def digit_form(values: np.ndarray) -> str | None:
 
     One wrong number in ten is let through here: it is reported with its row later.
     """
-    numbers = values[np.abs(values) < 1e18]
+    numbers = values[np.abs(values) < 9e18]
     if not len(numbers):
         return None
     whole = numbers[numbers == np.floor(numbers)].astype(np.int64)

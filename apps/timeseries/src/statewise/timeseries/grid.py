@@ -66,7 +66,7 @@ def fit_frequency(times: np.ndarray, starts: np.ndarray, unit: str) -> Fit:
     by_month = _by_month(times, starts, gaps) if np.median(gaps) > 26 * _DAY else None
     if by_month is not None:
         return by_month
-    if len(clocks) == 1 and _is_business(dates, gaps):
+    if len(clocks) == 1 and _is_business(dates, starts):
         return Fit(frequency=Frequency("business-day"), way="exact")
     return _by_length(times, starts, gaps)
 
@@ -80,10 +80,11 @@ def fit_steps(numbers: np.ndarray, starts: np.ndarray) -> tuple[Fit, np.ndarray]
         gap = int(np.gcd.reduce(_gaps(counts, starts))) if len(gaps) else 1
         if not len(gaps) or gap >= np.median(gaps) / 3:
             return Fit(frequency=Frequency("step", max(1, gap)), way="exact"), counts
-    spacing = float(np.median(gaps)) if len(gaps) else 1.0
-    steps = (numbers - numbers.min()) / spacing
-    counts = np.round(steps).astype(np.int64)
-    even = bool((np.abs(steps - counts) < 0.05).all())
+    spacing = float(gaps.min()) if len(gaps) else 1.0
+    even = bool((np.abs(gaps / spacing - np.round(gaps / spacing)) < 0.05).all())
+    if not even:
+        spacing = float(np.median(gaps))
+    counts = np.round((numbers - numbers.min()) / spacing).astype(np.int64)
     reason = f"counted in steps of {spacing:.6g}"
     return Fit(frequency=Frequency("step"), way="near" if even else "bins", reason=reason), counts
 
@@ -225,11 +226,17 @@ def _month_ends(times: np.ndarray) -> bool:
     return bool((dates + 1 == following).all())
 
 
-def _is_business(dates: np.ndarray, gaps: np.ndarray) -> bool:
-    """Whether stamps are days without a weekend although weekends lie between them."""
-    weekend = (dates.astype(np.int64) + 3) % 7 >= 5
-    single, over = (gaps == _DAY).sum(), (gaps == 3 * _DAY).sum()
-    return not weekend.any() and single > 0.5 * len(gaps) and over > 0 and len(gaps) >= 5
+def _is_business(dates: np.ndarray, starts: np.ndarray) -> bool:
+    """Whether stamps are days without a weekend although weekends lie between them, and mostly there."""
+    if ((dates.astype(np.int64) + 3) % 7 >= 5).any():
+        return False
+    inner = np.ones(len(dates) - 1, dtype=bool)
+    inner[starts[1:] - 1] = False
+    days = np.diff(dates).astype(np.int64)[inner]
+    business = np.busday_count(dates[:-1], dates[1:])[inner]
+    moves = business > 0
+    crossings = int((days > business).sum())
+    return int(moves.sum()) >= 5 and crossings > 0 and 2 * int(moves.sum()) >= int(business.sum())
 
 
 def _by_length(times: np.ndarray, starts: np.ndarray, gaps: np.ndarray) -> Fit:
