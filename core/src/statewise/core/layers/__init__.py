@@ -22,6 +22,13 @@ LAYERS = Registry(
             year=2017,
             facts={"ops": (), "streaming": True},
         ),
+        "chimera2d": Entry(
+            target="statewise.core.layers.chimera2d:Chimera2D",
+            summary="selective state space model over time and variates at once",
+            paper="Behrouz et al., Chimera: Effectively Modeling Multivariate Time Series",
+            year=2024,
+            facts={"ops": ("scan2d_edges", "depthwise_conv"), "streaming": True},
+        ),
         "convs5": Entry(
             target="statewise.core.layers.convs5:ConvS5",
             summary="S5 over frames, with convolutions for its input and output maps",
@@ -119,6 +126,20 @@ LAYERS = Registry(
             paper="Jia et al., PGN: The RNN's New Successor is Effective for Long-Range Forecasting",
             year=2024,
             facts={"ops": (), "streaming": True},
+        ),
+        "plstm": Entry(
+            target="statewise.core.layers.plstm:PLSTM",
+            summary="linear attention with gates on the edges between steps",
+            paper="Pöppel et al., pLSTM: parallelizable Linear Source Transition Mark networks",
+            year=2025,
+            facts={"ops": ("linear_scan",), "streaming": True},
+        ),
+        "plstm2d": Entry(
+            target="statewise.core.layers.plstm2d:PLSTM2D",
+            summary="pLSTM over a grid, read from all four corners",
+            paper="Pöppel et al., pLSTM: parallelizable Linear Source Transition Mark networks",
+            year=2025,
+            facts={"ops": ("scan2d_edges",), "streaming": False},
         ),
         "rglru": Entry(
             target="statewise.core.layers.rglru:RGLRU",

@@ -1,0 +1,127 @@
+"""Chimera and the pLSTMs against double loops over their equations, and the size that the paper gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from statewise.core.layers import build
+from statewise.core.ops import use_backend
+
+
+@pytest.mark.parametrize("coupling", ["bounded", "zoh", "none"])
+@torch.no_grad()
+def test_chimera_equals_the_double_loop(coupling) -> None:
+    layer = build("chimera2d", d_model=2, variates=4, d_state=3, coupling=coupling).double()
+    direction = layer.directions[0]
+    u = torch.randn(2, 5, 4, 2, dtype=torch.float64)
+    terms = direction.terms(u)
+    (a1, a2, a3, a4), (u1, u2) = terms.gates, terms.writes
+    start = torch.randn(2, 2, 4, 2, 3, dtype=torch.float64)
+    h1, h2 = torch.zeros(
+        2, 2, 6, 5, 2, 3, dtype=torch.float64
+    )  # index 0 of time and variates: before the grid
+    h1[:, 0, 1:], h2[:, 0, 1:] = start
+    for t in range(5):
+        for v in range(4):
+            before, above = (slice(None), t, v + 1), (slice(None), t + 1, v)
+            here = slice(None), t, v
+            h1[:, t + 1, v + 1] = a1[here] * h1[before] + a2[here] * h2[before] + u1[here]
+            h2[:, t + 1, v + 1] = a3[here] * h1[above] + a4[here] * h2[above] + u2[here]
+    with use_backend("portable"):
+        found = direction.grid(terms, *start, None)
+    torch.testing.assert_close(found, (h1[:, 1:, 1:], h2[:, 1:, 1:]), rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_chimera_with_bounded_coupling_does_not_grow() -> None:
+    layer = build("chimera2d", d_model=1, variates=30, d_state=2, dt_min=1e-3, dt_max=1e-3)
+    terms = layer.directions[0].terms(torch.randn(1, 30, 30, 1))
+    a1, a2, a3, a4 = terms.gates
+    assert float((a1.abs() + a2.abs()).max()) <= 1 + 1e-6
+    assert float((a3.abs() + a4.abs()).max()) <= 1 + 1e-6
+
+
+def test_chimera_is_causal_over_time_and_sees_all_variates() -> None:
+    layer = build("chimera2d", d_model=2, variates=3)
+    x = torch.randn(1, 6, 3, 2, requires_grad=True)
+    with use_backend("portable"):
+        (grad,) = torch.autograd.grad(layer(x)[0][0, 3, 1].sum(), x)
+    assert bool((grad[0, :4] != 0).any(-1).all())
+    assert not bool(grad[0, 4:].any())
+
+
+def test_plstm_equals_the_loop() -> None:
+    layer = build("plstm", d_model=6, heads=2).double()
+    with torch.no_grad():
+        for gate in (layer.source, layer.mark, layer.transition):
+            gate.weight.normal_()
+            gate.bias.normal_()
+    x = torch.randn(2, 7, 6, dtype=torch.float64)
+    q, k, v = layer.maps.inputs(x).view(2, 7, 3, 2, 3).unbind(2)
+    s, m = torch.sigmoid(layer.source(x)), torch.sigmoid(layer.mark(x))
+    t, direct = torch.tanh(5 * layer.transition(x)), torch.sigmoid(layer.maps.direct)
+    edge, outputs = torch.zeros(2, 2, 3, 3, dtype=torch.float64), []
+    for n in range(7):
+        read = m[:, n, :, None] * torch.einsum("bhk,bhkv->bhv", q[:, n], edge)
+        own = direct[:, None] * (q[:, n] * k[:, n]).sum(-1, keepdim=True) * v[:, n]
+        outputs.append((read + own) / 3**0.5)
+        write = s[:, n, :, None, None] * k[:, n, :, :, None] * v[:, n, :, None, :]
+        edge = t[:, n, :, None, None] * edge + write
+    o = torch.stack(outputs, 1)
+    expected = layer.maps.out((o / (o.square().mean(-1, keepdim=True) + 1e-5).sqrt()).flatten(2))
+    with use_backend("portable"):
+        y, state = layer(x)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(state.C, edge, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["P", "D"])
+def test_plstm2d_equals_the_double_loop(mode) -> None:
+    layer = build("plstm2d", d_model=8, heads=1, mode=mode).double()
+    with torch.no_grad():
+        for parameter in layer.gates.parameters():
+            parameter.normal_()
+    x = torch.randn(1, 3, 4, 8, dtype=torch.float64)
+    q, k, v = (part[0, :, :, 0] for part in layer.maps.inputs(x).view(1, 3, 4, 3, 1, 8).unbind(3))
+    expected = torch.sigmoid(layer.maps.direct) * (q * k).sum(-1, keepdim=True) * v
+    for orientation, (reversed_i, reversed_j) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
+        gates = layer.gates(x)[orientation]
+        xx, xy, yx, yy = (gate[0, :, :, 0] for gate in gates.transitions)
+        (s_x, s_y), (m_x, m_y) = (tuple(g[0, :, :, 0] for g in pair) for pair in (gates.sources, gates.marks))
+        along, across = {}, {}
+        none = torch.zeros(8, 8, dtype=torch.float64)
+        for i in range(2, -1, -1) if reversed_i else range(3):
+            for j in range(3, -1, -1) if reversed_j else range(4):
+                c_x = along.get((i + (1 if reversed_i else -1), j), none)
+                c_y = across.get((i, j + (1 if reversed_j else -1)), none)
+                expected[i, j] += q[i, j] @ (m_x[i, j] * c_x + m_y[i, j] * c_y)
+                write = torch.outer(k[i, j], v[i, j])
+                along[i, j] = xx[i, j] * c_x + yx[i, j] * c_y + s_x[i, j] * write
+                across[i, j] = xy[i, j] * c_x + yy[i, j] * c_y + s_y[i, j] * write
+    o = expected / 8**0.5
+    wanted = layer.maps.out(o / (o.square().mean(-1, keepdim=True) + 1e-5).sqrt())
+    with use_backend("portable"):
+        y, _ = layer(x)
+    torch.testing.assert_close(y[0], wanted, rtol=0, atol=1e-11)
+
+
+@torch.no_grad()
+def test_plstm2d_spreads_no_more_than_its_transition() -> None:
+    layer = build("plstm2d", d_model=16, heads=2)
+    for parameter in layer.gates.parameters():
+        parameter.normal_()
+    for edges in layer.gates(torch.randn(2, 5, 5, 16)):
+        xx, xy, yx, yy = edges.transitions
+        assert float((xx.abs() + xy.abs()).max()) <= 1 + 1e-6
+        assert float((yx.abs() + yy.abs()).max()) <= 1 + 1e-6
+
+
+def test_plstm2d_has_as_many_parameters_as_the_paper_tiny_model_needs() -> None:
+    counts = [
+        sum(parameter.numel() for parameter in build("plstm2d", d_model=192, heads=3, mode=mode).parameters())
+        for mode in "PD"
+    ]
+    patches, positions, head = 16 * 16 * 3 * 192 + 192, 14 * 14 * 192, 4 * 192 * 1000 + 1000
+    mlp = 2 * 4 * 192 * 192 + 4 * 192 + 192
+    assert patches + positions + head + 192 + 6 * sum(counts) + 12 * (2 * 192 + mlp) == 6_314_404
