@@ -90,14 +90,13 @@ class Attention(Layer[AttentionState]):
         count = -(-length // block)
         padding = (0, 0, 0, count * block - length)
         queries = F.pad(self.query(x), padding).view(batch * count, block, -1)
-        spans = [
-            F.pad(torch.cat([old.to(x.dtype), new], 1), padding)
-            .unfold(1, before + block, block)
-            .transpose(2, 3)
-            .flatten(0, 1)
-            for old, new in ((state.keys, k), (state.values, v))
-        ]
-        y = self._attend(queries, *spans, self._visible(state, reset, length, block, count).flatten(0, 1))
+
+        def spans(old: Tensor, new: Tensor) -> Tensor:
+            joined = F.pad(torch.cat([old.to(x.dtype), new], 1), padding)
+            return joined.unfold(1, before + block, block).transpose(2, 3).flatten(0, 1)
+
+        visible = self._visible(state, reset, length, block, count).flatten(0, 1)
+        y = self._attend(queries, spans(state.keys, k), spans(state.values, v), visible)
         y = y.view(batch, count * block, -1)[:, :length]
         dtype = state.keys.dtype
         keys, values = (

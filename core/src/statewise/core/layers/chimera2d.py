@@ -84,7 +84,7 @@ class Chimera2DState(NamedTuple):
 class _Terms(NamedTuple):
     """What one direction computes from its input."""
 
-    gates: tuple[Tensor, Tensor, Tensor, Tensor]
+    gates: tuple[Tensor, ...]
     """a1 .. a4, (..., V, E, N) each."""
     writes: tuple[Tensor, Tensor]
     """d1 B1 u and d2 B2 u, (..., V, E, N) each."""

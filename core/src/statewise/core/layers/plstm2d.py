@@ -65,11 +65,11 @@ class PLSTM2DConfig:
 class _Edges(NamedTuple):
     """The gates of one orientation, (B, Y, X, H) each."""
 
-    transitions: tuple[Tensor, Tensor, Tensor, Tensor]
+    transitions: tuple[Tensor, ...]
     """T_xx, T_xy, T_yx, T_yy."""
-    sources: tuple[Tensor, Tensor]
+    sources: tuple[Tensor, ...]
     """S_x, S_y."""
-    marks: tuple[Tensor, Tensor]
+    marks: tuple[Tensor, ...]
     """M_x, M_y."""
 
 
@@ -150,9 +150,10 @@ class PLSTM2D(Layer[Stateless]):
         query, key, value = q.to(dtype), k.to(dtype), v.to(dtype)
         found = torch.zeros_like(value)
         for flips, edges in zip(FLIPS, self.gates(x), strict=True):
-            turned = (part.flip(flips) if flips else part for part in (query, key, value))
-            one = _run(*turned, _flipped(edges, flips, dtype))
-            found = found + (one.flip(flips) if flips else one)
+            turned = _run(
+                query.flip(flips), key.flip(flips), value.flip(flips), _flipped(edges, flips, dtype)
+            )
+            found = found + turned.flip(flips)
         return self.maps.output(found, q, k, v), state
 
     def initial_state(
@@ -167,8 +168,7 @@ def _oriented(*gates: Tensor) -> list[list[Tensor]]:
 
 
 def _flipped(edges: _Edges, flips: tuple[int, ...], dtype: torch.dtype) -> _Edges:
-    turned = [tuple((part.flip(flips) if flips else part).to(dtype) for part in group) for group in edges]
-    return _Edges(*turned)
+    return _Edges._make(tuple(gate.to(dtype).flip(flips) for gate in group) for group in edges)
 
 
 def _run(q: Tensor, k: Tensor, v: Tensor, edges: _Edges) -> Tensor:

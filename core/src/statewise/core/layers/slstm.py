@@ -95,8 +95,8 @@ class SLSTM(Layer[SLSTMState]):
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> SLSTMState:
         shape = (batch_size, self.config.d_model)
-        parts = [self.zeros(*shape, device=device, dtype=dtype) for _ in range(3)]
-        return SLSTMState(*parts, torch.zeros_like(parts[0], dtype=torch.bool))
+        h, ratio, log_n = (self.zeros(*shape, device=device, dtype=dtype) for _ in range(3))
+        return SLSTMState(h, ratio, log_n, torch.zeros_like(h, dtype=torch.bool))
 
 
 def _opened(state: SLSTMState) -> tuple[Tensor, ...]:
