@@ -109,9 +109,10 @@ def report(paths: list[Path], rows: list[dict[str, Any]]) -> Result:
     return Result(
         benchmark=NAME,
         title="Coverage of the intervals",
-        summary="On the last fifth of both series the 80 % and 95 % intervals of the chosen method cover what "
-        f"they promise to within {off:.1%}, in each third of the horizon too, at no more than {widest:.0%} of "
-        "the width of seasonal naive's intervals made in the same way. Two series are no proof for others.",
+        summary="On the last fifth of both series the 80 % and 95 % intervals of the chosen method cover "
+        f"what they promise to within {off:.1%}, in each third of the horizon too, at no more than "
+        f"{widest:.0%} of the width of seasonal naive's intervals made in the same way. Two series are no "
+        "proof for others.",
         versions=versions("statewise-core", "statewise-timeseries", "numpy", "scipy"),
         protocol=PROTOCOL,
         data=tuple(

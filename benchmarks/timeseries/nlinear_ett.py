@@ -124,9 +124,9 @@ def report(path: Path, rows: list[dict[str, Any]]) -> Result:
     return Result(
         benchmark=NAME,
         title="NLinear and DLinear on ETTh1, in closed form",
-        summary="Solved exactly instead of trained, the two methods equal or beat their published test MSE in "
-        f"{better} of {len(beside)} cases; the slowest fit takes {slowest:.1f} s of CPU time. They are the "
-        "bar that any network on these data has to pass.",
+        summary="Solved exactly instead of trained, the two methods equal or beat their published test MSE "
+        f"in {better} of {len(beside)} cases; the slowest fit takes {slowest:.1f} s of CPU time. They are "
+        "the bar that any network on these data has to pass.",
         versions=versions("statewise-core", "statewise-timeseries", "numpy"),
         protocol=PROTOCOL,
         data=(
