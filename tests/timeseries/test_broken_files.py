@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from statewise.core.errors import ConfigError, DataError
 from statewise.timeseries.data import Reading, ReadOptions, read
@@ -123,3 +125,43 @@ def test_no_number_of_a_good_series_is_changed(tmp_path: Path):
     path = tmp_path / "data.csv"
     path.write_text("\n".join(lines()), encoding="utf-8")
     assert np.array_equal(read([path]).panel.series[0].values, [i % 7 + 0.5 for i in range(40)])
+
+
+GOOD = (
+    "\n".join(lines()),
+    "Datum;Wert;Rest\n" + "".join(f"{d:02d}.01.2020;{d},5;{d * 1000}\n" for d in range(1, 31)),
+    "id,ds,y\n" + "".join(f"{name},2020-01-{d:02d},{d}\n" for name in "ab" for d in range(1, 31)),
+    "time,y\n" + "".join(f"2020-01-01T{i // 4:02d}:{15 * (i % 4):02d}:00+01:00,{i}\n" for i in range(60)),
+)
+PIECES = st.sampled_from([
+    "", ",", ";", '"', "\n", "\r", "\t", "NaN", "inf", "-1e400", "9" * 30, "2020-02-30", "31/12/2019", "\x00",
+    "#", "Total", "-", "yes", "1,234", "1.2.3", "+02:00", "date", "\ufeff", "2020-W53", "99:99", "Q1 2020",
+])  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.sampled_from(GOOD),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 9), PIECES), min_size=1, max_size=4),
+)
+def test_whatever_is_in_a_file_it_is_read_or_refused_with_a_fix(
+    tmp_path: Path, text: str, edits: list[tuple[float, int, str]]
+):
+    for place, length, piece in edits:
+        at = int(place * len(text))
+        text = text[:at] + piece + text[at + length :]
+    path = tmp_path / "data.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    panel, refusal = None, None
+    try:
+        panel = read([path]).panel
+    except (DataError, ConfigError) as error:
+        refusal = error
+    if panel is None:
+        assert refusal is not None
+        assert refusal.where
+        assert refusal.fix
+        return
+    for series in panel.series:
+        assert not np.isinf(series.values).any()
+        assert np.array_equal(series.times, panel.frequency.range(series.times[0], len(series)))

@@ -82,7 +82,7 @@ def test_a_single_repeated_stamp_is_no_reason_to_look_for_an_id(reading):
     assert found.panel.ids == ["y"]
     assert found.panel.series[0].values[5] == 6
     assert found.repeats == {"y": 1}
-    assert "first rows 7 and 62 (2020-01-06): their mean is taken" in said(found, "duplicates")
+    assert "such as rows 7 and 62 (2020-01-06); the mean is taken" in said(found, "duplicates")
 
 
 @pytest.mark.parametrize("name", ["unique_id", "series", "ticker", "sensorName"])
@@ -165,8 +165,8 @@ def test_row_numbers_and_calendar_columns_are_no_series(reading):
     rows += [f"{i},{d},{d[:4]},{int(d[5:7])},{(i + 2) % 7},{i % 9}" for i, d in enumerate(DAYS)]
     found = reading(rows)
     assert found.panel.ids == ["y"]
-    assert "'column_1' only numbers the rows" in said(found, "target")
-    assert "'year', 'month', 'dayofweek' repeat the time stamps" in said(found, "target")
+    assert "'column_1': numbers the rows" in said(found, "target")
+    assert "'year', 'month', 'dayofweek': repeats the time stamps" in said(found, "target")
 
 
 def test_a_calendar_column_that_says_something_else_is_a_series(reading):

@@ -223,9 +223,12 @@ def test_exact_repetitions_are_dropped_and_others_averaged(tmp_path: Path):
     ]
     found = read_rows(tmp_path, rows)
     assert found.panel.series[0].values[[2, 4]].tolist() == [3, 6.5]
-    assert "1 rows repeat another one, first row 32: dropped" in said(found, "duplicates")
-    assert "2 rows share their time stamp with another, first rows 6 and 33" in said(found, "duplicates")
-    assert "rows were not in order" in said(found, "order")
+    assert "rows that repeat another one: 1, the first is row 32; dropped" in said(found, "duplicates")
+    assert (
+        "rows that share a time stamp with another: 2, such as rows 6 and 33 (2020-01-05); the mean is taken"
+        in said(found, "duplicates")
+    )
+    assert "row 32 is earlier than the one before it: all rows are sorted" in said(found, "order")
 
 
 @pytest.mark.parametrize(("how", "value"), [("mean", 2.0), ("sum", 6.0), ("first", 3.0), ("last", 2.0)])
@@ -399,7 +402,7 @@ def test_typed_columns_of_parquet(tmp_path: Path):
     found = read([tmp_path / "data.parquet"])
     assert found.panel.ids == ["count", "price"]
     assert found.panel.series[1].values[3] == 3.25
-    assert "'tags' hold lists" in said(found, "ignored")
+    assert "'tags': lists" in said(found, "ignored")
 
 
 def test_many_series_share_their_stamps(tmp_path: Path):

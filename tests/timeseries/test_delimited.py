@@ -112,8 +112,8 @@ def test_titles_remarks_and_footers_are_left_out_with_a_note():
     assert table.frame.rows() == [("2020-01-01", "1", "2"), ("2020-01-02", "3", "4")]
     assert table.lines.tolist() == [5, 7]
     said = " ".join(note.text for note in table.notes)
-    assert "1 lines above the header were left out" in said
-    assert "1 lines that begin with # were left out" in said
+    assert "lines above the header: 1, left out" in said
+    assert "lines that begin with #: 1, left out" in said
     assert "the footer from row 9 on ('Total') was left out" in said
 
 

@@ -14,37 +14,9 @@ from statewise.core.errors import DataError
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.grid import Fit, positions
 from statewise.timeseries.panel import Series
+from statewise.timeseries.rows import Rows, merged
 
-__all__ = ["Grid", "Rows", "lay_out", "make_series", "merged"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Rows sorted by series and time; n rows, S series, K columns."""
-
-    starts: np.ndarray
-    """First row of each series, (S,)."""
-    times: np.ndarray
-    """Time stamps, (n,) datetime64[us], or int64 steps."""
-    columns: dict[str, np.ndarray]
-    """K columns of (n,) float64."""
-    origin: np.ndarray
-    """Which row of the file each row was, (n,)."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Rows of each series, (S,)."""
-        return np.diff(np.append(self.starts, len(self.times)))
-
-    def take(self, which: np.ndarray) -> Rows:
-        """The rows of a boolean mask that leaves at least one row of each series."""
-        before = np.concatenate([[0], np.cumsum(which)])
-        return Rows(
-            starts=before[self.starts],
-            times=self.times[which],
-            columns={name: values[which] for name, values in self.columns.items()},
-            origin=self.origin[which],
-        )
+__all__ = ["Grid", "lay_out", "make_series"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,26 +34,6 @@ class Grid:
     """K columns of (T,) float64; NaN where a step is absent."""
     present: np.ndarray
     """Whether the file has a row for the step, (T,) bool."""
-
-
-def merged(rows: Rows, groups: np.ndarray, how: str) -> Rows:
-    """One row for each group of neighbouring rows.
-
-    Args:
-        rows: n rows.
-        groups: (n,) bool, where a group begins.
-        how: `mean`, `sum`, `first` or `last`; missing values do not count.
-    """
-    heads = np.flatnonzero(groups)
-    if len(heads) == len(groups):
-        return rows
-    before = np.concatenate([[0], np.cumsum(groups)])
-    return Rows(
-        starts=before[rows.starts],
-        times=rows.times[heads],
-        columns={name: _merge(values, heads, how) for name, values in rows.columns.items()},
-        origin=rows.origin[heads],
-    )
 
 
 def lay_out(rows: Rows, fit: Fit, how: str) -> Grid:
@@ -175,22 +127,6 @@ class _Clock:
         if offset >= 0 and self.grid.frequency.unit not in ("month", "quarter", "year"):
             return self.shared[offset + low - first : offset + high - first]
         return self.grid.frequency.at(self.grid.firsts[s], np.arange(low - first, high - first))
-
-
-def _merge(values: np.ndarray, heads: np.ndarray, how: str) -> np.ndarray:
-    if how in ("first", "last"):
-        steps = np.arange(len(values))
-        filled = ~np.isnan(values)
-        if how == "first":
-            at = np.minimum.reduceat(np.where(filled, steps, len(values)), heads)
-        else:
-            at = np.maximum.reduceat(np.where(filled, steps, -1), heads)
-        return np.append(values, np.nan)[np.where(at < 0, len(values), at)]
-    counts = np.add.reduceat((~np.isnan(values)).astype(np.int64), heads)
-    sums = np.add.reduceat(np.where(np.isnan(values), 0.0, values), heads)
-    result = np.full(len(heads), np.nan)
-    np.divide(sums, counts if how == "mean" else 1, out=result, where=counts > 0)
-    return result
 
 
 def _too_sparse(rows: Rows, fit: Fit, total: int) -> DataError:

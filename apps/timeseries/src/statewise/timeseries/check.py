@@ -12,10 +12,11 @@ import numpy as np
 
 from statewise.timeseries.data import Reading
 from statewise.timeseries.frequency import Frequency
-from statewise.timeseries.notes import FEW, stamp
+from statewise.timeseries.notes import FEW
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.season import default_horizon, find_seasons, main_period
-from statewise.timeseries.table import Note, shown
+from statewise.timeseries.table import Note
+from statewise.timeseries.words import shown, stamp
 
 __all__ = ["Report", "SeriesReport", "Suspicion", "check"]
 

@@ -1,14 +1,9 @@
-"""Which columns tell the time and which tell series apart.
+"""Which columns tell the time.
 
-A name is a hint, the content decides: a column is the time if it reads as dates, and an id if with it every
-time stamp occurs once.
+A name is a hint, the content decides: a column is the time if it reads as dates.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -17,23 +12,22 @@ from statewise.core.errors import ConfigError, DataError
 from statewise.timeseries.dateforms import DIGITS, FORMS, compose, recognise
 from statewise.timeseries.numerals import numbers
 from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.table import Note, Table, shown
+from statewise.timeseries.table import Note, Table
 from statewise.timeseries.timestamps import Stamps, clock_of, parse_stamps
 from statewise.timeseries.vocabulary import (
     CLOCK_NAMES,
-    ID_NAMES,
     ID_WORDS,
     PARTS,
     STEP_NAMES,
-    TARGET_NAMES,
     TIME_NAMES,
     TIME_WORDS,
     YEAR_WORDS,
     says_excel,
     words_of,
 )
+from statewise.timeseries.words import shown
 
-__all__ = ["find_ids", "find_times", "unpivot"]
+__all__ = ["find_times", "unpivot"]
 
 
 def unpivot(table: Table) -> tuple[Table, tuple[Note, ...]]:
@@ -72,7 +66,6 @@ def find_times(table: Table, options: ReadOptions) -> tuple[tuple[str, ...], Sta
     """
     if options.time is not None:
         return _named_times(table, options.time, options.date_format)
-    names = table.frame.columns
     found = [(name, form, _rank(table, name, form, i)) for i, (name, form) in enumerate(_recognised(table))]
     best = max(found, key=lambda entry: entry[2], default=None)
     if best is None or best[1] == "year":
@@ -80,134 +73,15 @@ def find_times(table: Table, options: ReadOptions) -> tuple[tuple[str, ...], Sta
         if len(parts) > 1:
             return parts, _joined(table, parts, options.date_format)
     if best is None:
-        return _steps_or_nothing(table, options)
+        return _unrecognised(table, options)
     stamps = parse_stamps(table, best[0], options.date_format)
-    clock = next((name for name in names if name.lower() in CLOCK_NAMES and name != best[0]), None)
+    clock = next((c for c in table.frame.columns if c.lower() in CLOCK_NAMES and c != best[0]), None)
     if clock is not None and stamps.unit == "day" and clock_of(table.frame[clock]) is not None:
         both = (best[0], clock)
         joined = _joined(table, both, options.date_format)
         if len(np.unique(joined.values)) > len(np.unique(stamps.values)):
             return both, joined
     return (best[0],), stamps
-
-
-def find_ids(
-    table: Table, options: ReadOptions, stamps: Stamps | None, used: Sequence[str]
-) -> tuple[str, ...]:
-    """The columns that tell the series of a long file apart; none for a wide one.
-
-    Raises:
-        DataError: when time stamps repeat all over and no column explains it.
-    """
-    if options.id is not None:
-        if options.id == "none" and "none" not in table.frame.columns:
-            return ()
-        return _named(table, options.id, "--id")
-    finder = _IdFinder(table, stamps, used)
-    names = finder.find()
-    if not names and stamps is not None and options.aggregate is None:
-        finder.refuse_if_mixed()
-    return names
-
-
-class _IdFinder:
-    """The search for the smallest set of columns that, with the time, name each row."""
-
-    def __init__(self, table: Table, stamps: Stamps | None, used: Sequence[str]) -> None:
-        self.table, self.used = table, used
-        self.times = pl.Series("time stamp", stamps.values) if stamps is not None else None
-        self.n = len(table)
-        self.distinct = self.times.n_unique() if self.times is not None else self.n
-        self.sizes = {name: table.frame[name].n_unique() for name in table.frame.columns if name not in used}
-        self.ranks = {name: rank for name in self.sizes if (rank := self._rank(name)) is not None}
-
-    def find(self) -> tuple[str, ...]:
-        """The columns, or none when each row is a step of its own."""
-        strong = next((name for name in self.ranks if name.lower() in ID_NAMES), None)
-        if self.times is None:
-            return (strong,) if strong and self.sizes[strong] < self.n else ()
-        if self.distinct == self.n:
-            # series that follow each other in time
-            return (strong,) if strong and 1 < self.sizes[strong] <= self.n // 3 else ()
-        if strong and self._resolves((strong,)):
-            return (strong,)
-        if self.distinct > 0.8 * self.n:
-            return ()
-        ordered = sorted(self.ranks, key=lambda name: (self.ranks[name], self.sizes[name]))
-        single = next((name for name in ordered if self._resolves((name,))), None)
-        if single is not None:
-            return (single,)
-        few = [name for name in self.sizes if name in ordered[:6]]
-        return next((some for size in (2, 3) for some in combinations(few, size) if self._resolves(some)), ())
-
-    def refuse_if_mixed(self) -> None:
-        """Raise when the rows look like several series that no column tells apart."""
-        rows = self._rows if self.distinct < self.n else self.n
-        if self.times is None or rows - self.distinct <= 0.2 * rows:
-            return
-        repeated = np.flatnonzero((~self.times.is_first_distinct()).to_numpy())
-        row = int(repeated[0])
-        first = int((self.times == self.times[row]).arg_max() or 0)
-        likely = max(self.ranks, key=lambda name: self._count((name,)), default=None)
-        fix = f"if '{shown(likely)}' tells them apart: --id {likely}" if likely else "name a column with --id"
-        raise DataError(
-            f"{self.n:,} rows share {self.distinct:,} time stamps, and no column tells series apart",
-            where=self.table.place(row, self.used[0] if self.used else None),
-            seen=f"the time stamp of row {int(self.table.lines[first])} again",
-            expected="one row per step, or a column that names the series",
-            fix=f"{fix}; to merge such rows: --aggregate mean or --aggregate sum",
-        )
-
-    def _rank(self, name: str) -> int | None:
-        """How much a column looks like an id (0 is most), or None when it does not."""
-        column, size = self.table.frame[name], self.sizes[name]
-        if not 1 < size < self.n or column.dtype.is_float():
-            return None
-        if name.lower() in ID_NAMES:
-            return 0
-        hinted = bool(set(words_of(name)) & ID_WORDS)
-        if column.dtype in (pl.Categorical, pl.Enum) or (
-            column.dtype == pl.String and numbers(column.head(200)).share <= 0.5
-        ):
-            return 1 if hinted else 2
-        whole = column.dtype.is_integer() or (
-            column.dtype == pl.String and bool(column.str.contains(r"^\s*\d{1,9}\s*$").all())
-        )
-        if hinted:
-            return 3
-        return 4 if whole and size <= self.n // 3 and self._spare(name) else None
-
-    def _spare(self, name: str) -> bool:
-        """Whether a column of numbers without a telling name may be an id: something is left to forecast."""
-        if self.table.frame[name].null_count() or name.lower() in TARGET_NAMES:
-            return False
-        return any(
-            numbers(self.table.frame[other].head(200)).share > 0.5 for other in self.sizes if other != name
-        )
-
-    def _resolves(self, names: tuple[str, ...]) -> bool:
-        """Whether nearly every row is a step of its own; a few repetitions are looked at later."""
-        count = self._count(names)
-        return count == self.n or count >= 0.95 * self._rows
-
-    @cached_property
-    def _rows(self) -> int:
-        """Rows, exact repetitions counted once."""
-        return self.table.frame.n_unique()
-
-    def _count(self, names: tuple[str, ...]) -> int:
-        """Distinct combinations of the columns and the time."""
-        times = self.times if self.times is not None else pl.Series("time stamp", np.arange(self.n))
-        if len(names) == 1 and self._ordered(names[0], times):
-            return self.n
-        return self.table.frame.select(names).with_columns(times.alias(" time ")).n_unique()
-
-    def _ordered(self, name: str, times: pl.Series) -> bool:
-        """Whether the rows stand series by series in order of time, which saves counting."""
-        column = self.table.frame[name]
-        same = (column == column.shift()).fill_null(False).to_numpy()
-        rising = np.diff(times.to_numpy()) > np.zeros(1, dtype=np.diff(times.head(2).to_numpy()).dtype)
-        return int((~same).sum()) == self.sizes[name] and bool(rising[same[1:]].all())
 
 
 def _recognised(table: Table) -> list[tuple[str, str]]:
@@ -232,42 +106,43 @@ def _rank(table: Table, name: str, form: str, index: int) -> float:
     return written + telling - index / (1 + len(table.frame.columns))
 
 
-def _named(table: Table, text: str, flag: str) -> tuple[str, *tuple[str, ...]]:
-    """The columns that an option names, joined by `+` unless one is called so."""
-    if text in table.frame.columns or "+" not in text:
-        return (table.require(text, flag),)
-    first, *others = (table.require(part.strip(), flag) for part in text.split("+"))
-    return first, *others
-
-
 def _named_times(table: Table, text: str, date_format: str | None) -> tuple[tuple[str, ...], Stamps | None]:
     if text == "none" and "none" not in table.frame.columns:
         return (), None
-    names = _named(table, text, "--time")
+    names = table.require_joined(text, "--time")
     if len(names) > 1:
         return names, _joined(table, names, date_format)
     stamps = parse_stamps(table, names[0], date_format)
     return names, stamps
 
 
-def _steps_or_nothing(table: Table, options: ReadOptions) -> tuple[tuple[str, ...], Stamps | None]:
+def _unrecognised(table: Table, options: ReadOptions) -> tuple[tuple[str, ...], Stamps | None]:
     """A column that counts steps, or none; a column called `date` that holds none is an error."""
-    for name in table.frame.columns:
+    names = table.frame.columns
+    if options.date_format is not None:
+        hinted = next((name for name in names if set(words_of(name)) & TIME_WORDS), names[0])
+        return (hinted,), parse_stamps(table, hinted, options.date_format)
+    for name in names:
         column = table.frame[name]
         read = numbers(column)
         if name.lower() in STEP_NAMES and read.share > 0.9 and not read.empty:
-            apart = any(set(words_of(other)) & ID_WORDS for other in table.frame.columns if other != name)
+            apart = any(set(words_of(other)) & ID_WORDS for other in names if other != name)
             if apart or len(np.unique(read.values)) == len(column):
-                return (name,), parse_stamps(table, name, options.date_format)
+                return (name,), parse_stamps(table, name)
         elif name.lower() in TIME_NAMES and column.dtype == pl.String and read.share <= 0.5:
-            try:
-                return (name,), parse_stamps(table, name, options.date_format)
-            except DataError as error:
-                fix = f"{error.fix}; if the column is no time, give --time none"
-                raise DataError(
-                    error.what, where=error.where, seen=error.seen, expected=error.expected, fix=fix
-                ) from None
+            return (name,), _must_parse(table, name)
     return (), None
+
+
+def _must_parse(table: Table, name: str) -> Stamps:
+    """The stamps of a column that is called a time and does not look like one: mostly an error."""
+    try:
+        return parse_stamps(table, name)
+    except DataError as error:
+        fix = f"{error.fix}; if the column is no time, give --time none"
+        raise DataError(
+            error.what, where=error.where, seen=error.seen, expected=error.expected, fix=fix
+        ) from None
 
 
 def _calendar_parts(table: Table) -> tuple[str, ...]:
@@ -276,9 +151,13 @@ def _calendar_parts(table: Table) -> tuple[str, ...]:
     found = {part: name for part, known in PARTS.items() for name in names if name.lower().strip() in known}
     if "y" not in found or not ("q" in found or "m" in found):
         return ()
-    wanted = ["y", "q"] if "m" not in found else ["y", "m", *("d" for _ in "d" if "d" in found)]
-    if "d" in wanted:
-        wanted += [part for part in "HM" if part in found and (part == "H" or "H" in found)]
+    if "m" not in found:
+        return found["y"], found["q"]
+    wanted = ["y", "m"]
+    for finer in "dHM":
+        if finer not in found:
+            break
+        wanted.append(finer)
     return tuple(found[part] for part in wanted)
 
 

@@ -277,6 +277,7 @@ def _ints(parts: pl.DataFrame, name: str, default: int) -> np.ndarray:
 
 def _digits(sample: np.ndarray, hinted: bool, leading: bool) -> str | None:
     """How plain numbers tell dates: they need a telling name, or to be first and look the part."""
+    sample = sample[np.isfinite(sample)]
     form = digit_form(sample)
     if form is None or hinted or not leading:
         return form if hinted else None

@@ -17,7 +17,8 @@ from statewise.core.errors import DataError
 from statewise.timeseries.options import ReadOptions
 from statewise.timeseries.records import Records, scan, split
 from statewise.timeseries.source import Content, to_utf8
-from statewise.timeseries.table import Note, Table, ordinal, shown
+from statewise.timeseries.table import Note, Table
+from statewise.timeseries.words import ordinal, shown
 
 __all__ = ["parse_text"]
 
@@ -101,7 +102,7 @@ class _TextReader:
         comment = np.zeros(len(records), dtype=bool)
         comment[length > 0] = array[records.starts[length > 0]] == ord("#")
         if comment.any():
-            self.notes.append(Note("file", f"{comment.sum():,} lines that begin with # were left out"))
+            self.notes.append(Note("file", f"lines that begin with #: {comment.sum():,}, left out"))
         if (records.fields[~comment] == 1).all():
             # with a single column an empty line between others is a missing value
             full = np.flatnonzero((length > 0) & ~comment)
@@ -130,7 +131,7 @@ class _TextReader:
         if first and not (header is not False and _is_header(self._cells(first), self._sample(first + 1))):
             raise self._ragged(0, width)
         if first:
-            self.notes.append(Note("file", f"{first} lines above the header were left out"))
+            self.notes.append(Note("file", f"lines above the header: {first}, left out"))
         return first, width
 
     def _names(self, cells: list[str], width: int) -> list[str]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from statewise.core.errors import DataError
-from statewise.timeseries.assemble import Grid, Rows
-from statewise.timeseries.notes import named
-from statewise.timeseries.table import Note, Table, shown
+from statewise.timeseries.assemble import Grid
+from statewise.timeseries.rows import Rows
+from statewise.timeseries.table import Note, Table
 from statewise.timeseries.values import Values
+from statewise.timeseries.words import named, shown
 
 __all__ = ["Ahead", "fill_covariates", "settle_ahead"]
 

@@ -11,31 +11,15 @@ from statewise.timeseries.assemble import Grid
 from statewise.timeseries.frequency import MICROSECONDS
 from statewise.timeseries.grid import Fit
 from statewise.timeseries.panel import Series
-from statewise.timeseries.table import Note, shown
+from statewise.timeseries.table import Note
 from statewise.timeseries.timestamps import Stamps
+from statewise.timeseries.words import named, stamp
 
-__all__ = ["FEW", "daylight_saving", "gap_notes", "last_stamp", "named", "series_notes", "stamp", "time_note"]
+__all__ = ["FEW", "daylight_saving", "gap_notes", "last_stamp", "series_notes", "time_note"]
 
 FEW = 10
 """A series with fewer values than this is called short."""
 _HOUR = MICROSECONDS["hour"]
-
-
-def stamp(time: Any) -> str:
-    """A time stamp as short as it can be said: `2016-07-01`, `2016-07-01 05:00`, `17`."""
-    if not isinstance(time, np.datetime64):
-        return f"{int(time)}"
-    if time == time.astype("datetime64[D]"):
-        return str(time.astype("datetime64[D]"))
-    unit = "s" if time == time.astype("datetime64[s]") else "us"
-    text = str(time.astype(f"datetime64[{unit}]")).replace("T", " ")
-    return text.removesuffix(":00") if unit == "s" else text
-
-
-def named(names: Sequence[str], most: int = 6) -> str:
-    """Names in quotation marks, at most `most` of them."""
-    head = ", ".join(f"'{shown(name)}'" for name in names[:most])
-    return head if len(names) <= most else f"{head} and {len(names) - most:,} more"
 
 
 def last_stamp(grid: Grid) -> Any:

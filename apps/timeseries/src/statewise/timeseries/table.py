@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import DataError, suggestion
+from statewise.timeseries.words import shown
 
-__all__ = ["Note", "Table", "coded", "combine", "ordinal", "shown"]
+__all__ = ["Note", "Table", "coded", "combine"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ class Table:
             fix=suggestion(name, names) or f"give {flag} the name of a column of the file",
         )
 
+    def require_joined(self, names: str, flag: str) -> tuple[str, *tuple[str, ...]]:
+        """The columns that an option names, joined by `+` unless one is called so."""
+        if names in self.frame.columns or "+" not in names:
+            return (self.require(names, flag),)
+        first, *others = (self.require(name.strip(), flag) for name in names.split("+"))
+        return first, *others
+
 
 def combine(tables: Sequence[Table]) -> Table:
     """The rows of several files below each other.
@@ -116,18 +124,6 @@ def coded(column: pl.Series) -> tuple[np.ndarray, pl.Series]:
     index = pl.DataFrame({"value": distinct, "index": np.arange(len(distinct))})
     found = pl.DataFrame({"value": column}).join(index, on="value", how="left", maintain_order="left")
     return found["index"].to_numpy(), distinct
-
-
-def shown(value: object) -> str:
-    """A value as it appears in a message: one line, at most 40 characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 40 else f"{text[:36]}... ({len(text):,} characters)"
-
-
-def ordinal(number: int) -> str:
-    """`1st`, `2nd`, `3rd`, `11th`."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def _require_same_columns(first: Table, other: Table) -> None:

@@ -25,8 +25,9 @@ from statewise.timeseries.dateforms import (
     fits,
 )
 from statewise.timeseries.numerals import stripped
-from statewise.timeseries.table import Table, coded, shown
+from statewise.timeseries.table import Table, coded
 from statewise.timeseries.vocabulary import says_excel
+from statewise.timeseries.words import shown
 
 __all__ = ["Stamps", "clock_of", "parse_stamps"]
 
@@ -146,8 +147,9 @@ class _StampReader:
         if form is not None:
             whole = digits.cast(pl.Int64, strict=False).cast(pl.String)
             return self._composed(whole, DIGITS[form], "")
-        if np.isnan(numbers).any():
-            raise self._unreadable(int(np.isnan(numbers).argmax()), None)
+        usable = np.abs(numbers) < 2**53
+        if not usable.all():
+            raise self._unreadable(int((~usable).argmax()), None)
         return Stamps(values=numbers[self.rows])
 
     def _by_epoch(self, digits: pl.Series, form: str) -> Stamps:
@@ -166,9 +168,12 @@ class _StampReader:
         """Numbers of a unit of `scale` microseconds as timedelta64[us]."""
         if digits.null_count():
             raise self._unreadable(int(digits.is_null().arg_max() or 0), None)
-        numbers = digits.to_numpy()
         # whole numbers of seconds are exact in float64, fractions of them to about a microsecond
-        return np.round(numbers * scale).astype("timedelta64[us]")
+        counts = np.round(digits.to_numpy() * scale)
+        usable = np.abs(counts) < 2**62
+        if not usable.all():
+            raise self._unreadable(int((~usable).argmax()), None)
+        return counts.astype("timedelta64[us]")
 
     def _by_form(self, form: str, order: str) -> Stamps:
         if form != "ab-y" and order in _ORDERS:

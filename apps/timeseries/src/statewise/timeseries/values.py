@@ -15,9 +15,10 @@ import polars as pl
 from statewise.core.errors import ConfigError, DataError
 from statewise.timeseries.numerals import LARGEST, Numbers, decimal_sign, flags, numbers, stripped
 from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.table import Note, Table, shown
+from statewise.timeseries.table import Note, Table
 from statewise.timeseries.timestamps import Stamps
 from statewise.timeseries.vocabulary import CALENDAR, COUNTER_NAMES, TARGET_NAMES, TARGET_WORDS, words_of
+from statewise.timeseries.words import named, shown
 
 __all__ = ["Values", "find_values"]
 
@@ -58,6 +59,8 @@ def find_values(
 
 
 class _Chooser:
+    """One table whose columns are sorted into targets, covariates and others."""
+
     def __init__(
         self, table: Table, options: ReadOptions, stamps: Stamps | None, used: Sequence[str]
     ) -> None:
@@ -71,9 +74,9 @@ class _Chooser:
     def choose(self, *, long: bool) -> Values:
         """The whole decision."""
         options = self.options
-        named = [self._named(name, "--target") for name in options.target]
+        asked = [self._named(name, "--target") for name in options.target]
         covariates = [self._named(name, "--covariates") for name in options.covariates]
-        both = set(named) & set(covariates)
+        both = set(asked) & set(covariates)
         if both:
             raise ConfigError(
                 f"'{shown(both.pop())}' is named both as a target and as a covariate",
@@ -81,18 +84,24 @@ class _Chooser:
                 fix="name it once",
             )
         free = [name for name in self.numeric if name not in covariates]
-        targets = named or self._targets(self._without_repetitions(free), long=long)
-        candidates = [name for name in free if name not in targets] if named or long else []
+        telling = [
+            name for name in free if not self._is_counter(name) and not self._is_calendar(name)
+        ] or free
+        targets = asked or self._targets(telling, long=long)
         columns = {name: self._checked(name) for name in dict.fromkeys((*targets, *covariates))}
-        columns |= {name: self.read[name].values for name in candidates if not self.read[name].wrong.any()}
+        # in a wide file without named targets every column is one, until its last rows say otherwise
+        candidates = [name for name in telling if name not in targets and self._is_clean(name)]
+        columns |= {name: self.read[name].values for name in candidates}
+        if not asked:
+            self._note_repetitions([name for name in free if name not in telling])
         self._note_signs(targets)
         self._note_text(targets, covariates)
         return Values(
             columns=columns,
             targets=tuple(targets),
             covariates=tuple(covariates),
-            candidates=tuple(name for name in candidates if name in columns),
-            named=bool(named),
+            candidates=tuple(candidates),
+            named=bool(asked),
             notes=tuple(self.notes),
         )
 
@@ -125,28 +134,26 @@ class _Chooser:
         chosen = whole or (words[0] if len(words) == 1 else None)
         if chosen is None or len(names) == 1:
             return names
-        others = _listed([name for name in names if name != chosen])
+        others = named([name for name in names if name != chosen])
         self.notes.append(
             Note("target", f"'{shown(chosen)}' is forecast, not {others} (--target, --covariates)")
         )
         return [chosen]
 
-    def _without_repetitions(self, names: list[str]) -> list[str]:
-        """Without columns that number the rows or repeat the calendar."""
+    def _note_repetitions(self, names: Sequence[str]) -> None:
         counters = [name for name in names if self._is_counter(name)]
-        calendar = [name for name in names if self._is_calendar(name)]
-        rest = [name for name in names if name not in counters and name not in calendar]
-        if not rest:
-            return names
+        calendar = [name for name in names if name not in counters]
         if counters:
-            self.notes.append(
-                Note("target", f"{_listed(counters)} only numbers the rows: left out (--target)")
-            )
+            self.notes.append(Note("target", f"{named(counters)}: numbers the rows, left out (--target)"))
         if calendar:
             self.notes.append(
-                Note("target", f"{_listed(calendar)} repeat the time stamps: left out (--target)")
+                Note("target", f"{named(calendar)}: repeats the time stamps, left out (--target)")
             )
-        return rest
+
+    def _is_clean(self, name: str) -> bool:
+        """Whether a column that nobody named can be used as it is."""
+        read = self.read[name]
+        return not read.wrong.any() and not (np.abs(read.values) > LARGEST).any()
 
     def _is_counter(self, name: str) -> bool:
         words = words_of(name)
@@ -155,6 +162,7 @@ class _Chooser:
         first = name == self.table.frame.columns[0]
         return (
             len(values) > 2
+            and bool(np.isfinite(values).all())
             and (first if unnamed else words[0] in COUNTER_NAMES)
             and values[0] in (0, 1)
             and bool((np.diff(values) == 1).all())
@@ -218,7 +226,7 @@ class _Chooser:
         return DataError(
             "no column holds numbers, so there is nothing to forecast",
             where=where,
-            seen=f"text in {', '.join(cells)}" if cells else f"only the columns {_listed(list(self.used))}",
+            seen=f"text in {', '.join(cells)}" if cells else f"only the columns {named(list(self.used))}",
             expected="at least one column of numbers",
             fix="check --delimiter and --decimal, or name the column with --target",
         )
@@ -241,7 +249,7 @@ class _Chooser:
         left = [name for name in left if not _is_blank(self.table.frame[name])]
         if left:
             self.notes.append(
-                Note("ignored", f"{_listed(left)}: text, not used (--covariates takes yes and no)")
+                Note("ignored", f"{named(left)}: text, not used (--covariates takes yes and no)")
             )
 
 
@@ -268,9 +276,3 @@ def _is_blank(column: pl.Series) -> bool:
     return column.null_count() == len(column) or (
         column.dtype == pl.String and stripped(column).null_count() == len(column)
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in quotation marks, at most six of them."""
-    head = ", ".join(f"'{shown(name)}'" for name in names[:6])
-    return head if len(names) <= 6 else f"{head} and {len(names) - 6} more"
