@@ -148,6 +148,13 @@ LAYERS = Registry(
             year=2024,
             facts={"ops": ("linear_scan", "depthwise_conv"), "streaming": True},
         ),
+        "s4d": Entry(
+            target="statewise.core.layers.s4d:S4D",
+            summary="one diagonal complex state space model per feature",
+            paper="Gu et al., On the Parameterization and Initialization of Diagonal State Space Models",
+            year=2022,
+            facts={"ops": ("s4d_kernel", "linear_scan", "depthwise_conv"), "streaming": True},
+        ),
         "s5": Entry(
             target="statewise.core.layers.s5:S5",
             summary="diagonal complex state space model with HiPPO-N eigenvalues",

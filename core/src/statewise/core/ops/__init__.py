@@ -6,9 +6,12 @@ chosen.
 """
 
 from statewise.core.ops.depthwise_conv import depthwise_conv
+from statewise.core.ops.discretise import discretise
 from statewise.core.ops.dispatch import BACKENDS, OPERATORS, explain, use_backend
 from statewise.core.ops.linear_scan import linear_scan
+from statewise.core.ops.long_conv import long_conv
 from statewise.core.ops.rnn_scan import rnn_scan
+from statewise.core.ops.s4d_kernel import s4d_kernel
 from statewise.core.ops.scan2d import scan2d
 from statewise.core.ops.scan2d_edges import scan2d_edges
 
@@ -16,9 +19,12 @@ __all__ = [
     "BACKENDS",
     "OPERATORS",
     "depthwise_conv",
+    "discretise",
     "explain",
     "linear_scan",
+    "long_conv",
     "rnn_scan",
+    "s4d_kernel",
     "scan2d",
     "scan2d_edges",
     "use_backend",
