@@ -10,13 +10,15 @@ Such a tensor behaves like any other, except that its storage cannot be resized 
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["KEEP", "LEAST", "empty_like"]
+__all__ = ["KEEP", "LEAST", "empty", "empty_like"]
 
 LEAST = 1 << 20
 """Bytes of the smallest block: below, the allocator of torch is as fast."""
@@ -31,9 +33,14 @@ _waiting: dict[int, list[np.ndarray]] = {}
 
 def empty_like(tensor: Tensor) -> Tensor:
     """An uninitialised contiguous CPU tensor of the shape and dtype of `tensor`, aligned to cache lines."""
-    size = tensor.nbytes
+    return empty(tensor.shape, tensor.dtype)
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """The same for a shape."""
+    size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
-        return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        return torch.empty(shape, dtype=dtype)
     room = _rounded(size)
     try:
         block = _waiting[room].pop()
@@ -42,7 +49,7 @@ def empty_like(tensor: Tensor) -> Tensor:
     start = -block.ctypes.data % CACHE_LINE
     lent = block[start : start + size]
     weakref.finalize(lent, _give_back, room, block).atexit = False
-    return torch.from_numpy(lent).view(tensor.dtype).view(tensor.shape)
+    return torch.from_numpy(lent).view(dtype).view(shape)
 
 
 def _give_back(room: int, block: np.ndarray) -> None:

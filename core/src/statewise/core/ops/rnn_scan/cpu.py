@@ -12,6 +12,7 @@ import numba as nb
 import torch
 from torch import Tensor
 
+from statewise.core.ops.buffers import empty
 from statewise.core.ops.rnn_scan.cells import CELLS
 from statewise.core.ops.rnn_scan.cpu_rows import CODES, OPTIONS
 from statewise.core.ops.rnn_scan.cpu_rows import backward as row_backward
@@ -121,9 +122,9 @@ def forward(
     channels = x.shape[2] // kind.gates
     heads = 1 if kind.diagonal else weight.shape[0]
     width = channels // heads
-    states = x.new_empty(length, heads, batch, kind.states, width)
-    kept = x.new_empty(length, heads, batch, kind.saved, width)
-    y, final = x.new_empty(batch, length, heads, width), torch.empty_like(states[0])
+    states = empty((length, heads, batch, kind.states, width), x.dtype)
+    kept = empty((length, heads, batch, kind.saved, width), x.dtype)
+    y, final = empty((batch, length, heads, width), x.dtype), torch.empty_like(states[0])
     states[0] = _by_row(state, heads)
     if reset is not None:
         states[0].masked_fill_(reset[None, :, 0, None, None], 0)
@@ -197,7 +198,7 @@ def backward(
     states = states.view(length, heads, batch, kind.states, width)
     kept = kept.view(length, heads, batch, kind.saved, width)
     d = _by_row(grad_final, heads)
-    dx = grad.new_empty(batch, length, heads, kind.gates, width)
+    dx = empty((batch, length, heads, kind.gates, width), grad.dtype)
     cut, d_bias = _marks(reset, batch, length), weight.new_empty(0)
     if kind.diagonal:
         da = weight.new_zeros(batch, kind.gates, width)
@@ -206,7 +207,7 @@ def backward(
         over(batch, dx.numel(), partial(_run_diagonal_gradient, CODES[cell], *arrays))
         d_weight = da.sum(0)
     else:
-        dz = grad.new_empty(length, heads, batch, kind.gates * width)
+        dz = empty((length, heads, batch, kind.gates * width), grad.dtype)
         _sweep_back(
             CODES[cell], grad.unflatten(2, (heads, width)), weight, states, kept, d, dx, dz, cut, ends
         )

@@ -6,6 +6,7 @@ import numba as nb
 import torch
 from torch import Tensor
 
+from statewise.core.ops.buffers import empty_like
 from statewise.core.ops.threads import over
 
 __all__ = ["backward", "forward", "warmup"]
@@ -62,7 +63,7 @@ def _backward(down, right, h, row, column, grad, d_down, d_right, dx, d_row, d_c
 
 def forward(down: Tensor, right: Tensor, x: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """The states (B, I, J, F)."""
-    h = torch.empty_like(x)
+    h = empty_like(x)
     arrays = [tensor.numpy() for tensor in (down, right, x, row, column, h)]
     over(len(x), x.numel(), lambda lo, hi: _forward(*arrays, lo, hi))
     return h
@@ -72,7 +73,7 @@ def backward(
     grad: Tensor, down: Tensor, right: Tensor, h: Tensor, row: Tensor, column: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of down, right, x, row and column."""
-    outputs = tuple(torch.empty_like(tensor) for tensor in (h, h, h, row, column))
+    outputs = tuple(empty_like(tensor) for tensor in (h, h, h, row, column))
     arrays = [tensor.numpy() for tensor in (down, right, h, row, column, grad, *outputs)]
     over(len(h), h.numel(), lambda lo, hi: _backward(*arrays, lo, hi))
     return outputs

@@ -6,6 +6,7 @@ import numba as nb
 import torch
 from torch import Tensor
 
+from statewise.core.ops.buffers import empty_like
 from statewise.core.ops.threads import over
 
 __all__ = ["backward", "forward", "warmup"]
@@ -134,7 +135,7 @@ def _backward_shared(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
 
 def forward(t: Tensor, s: Tensor, top: Tensor, left: Tensor) -> Tensor:
     """The edges that leave each node, (B, I, J, 2, G, M)."""
-    edges = torch.empty_like(s)
+    edges = empty_like(s)
     single = s.shape[-1] == 1
     tensors = [tensor.squeeze(-1) if single else tensor for tensor in (s, top, left, edges)]
     arrays = [t.numpy(), *(tensor.numpy() for tensor in tensors)]
@@ -147,7 +148,7 @@ def backward(
     grad: Tensor, t: Tensor, edges: Tensor, top: Tensor, left: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of t, s, top and left."""
-    dt, ds, d_top, d_left = (torch.empty_like(tensor) for tensor in (t, edges, top, left))
+    dt, ds, d_top, d_left = (empty_like(tensor) for tensor in (t, edges, top, left))
     single = edges.shape[-1] == 1
 
     def array(tensor: Tensor):
