@@ -3,7 +3,7 @@
 Numba leaves vectorising to LLVM, which does it for the innermost loop only and never keeps an array in
 registers across an outer one. Recurrences need just that: four accumulators that live through a sweep over
 the state. With a vector *type* the kernel says so itself, LLVM maps it to whatever the machine has (AVX-512,
-AVX2, NEON), compile time falls (nothing is left to analyse) and the order of every sum is fixed by the source.
+AVX2, NEON), compile time falls (nothing is left to analyse) and the source fixes the order of every sum.
 
 All functions here are for use inside `@njit` functions. Arrays are one-dimensional, contiguous, float32 or
 float64 (`load`, `store` and `prefetch` also take the flat index of a contiguous array of any rank); indices
@@ -21,6 +21,7 @@ import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, register_model
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "prefetch",
     "scratch",
     "splat",
+    "splat_at",
     "store",
     "store_part",
     "stream",
@@ -73,6 +75,8 @@ class _VectorModel(models.PrimitiveModel):
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
     """Pointer to `array[index]`, as a pointer to a vector."""
+    if array_type.layout != "C":
+        raise TypingError("vectors are read from and written to contiguous arrays only")
     data = context.make_array(array_type)(context, builder, array).data
     vector = context.get_value_type(Vector(array_type.dtype))
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
@@ -219,6 +223,17 @@ def splat(typing_context, scalar):  # noqa: ANN001, ANN201
         return _spread(builder, args[0])
 
     return Vector(scalar)(scalar), code
+
+
+@intrinsic
+def splat_at(typing_context, array, index):  # noqa: ANN001, ANN201
+    """`array[index]` in every lane, without the arithmetic that wraps a negative index around."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return _spread(builder, builder.load(builder.gep(data, [args[1]])))
+
+    return Vector(array.dtype)(array, types.intp), code
 
 
 @intrinsic

@@ -63,7 +63,7 @@ def _begins(step, mark, h0, cut):
 
 @nb.njit(**OPTIONS)
 def _forward(a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pairs, far, lo, hi):
-    """Fill h (B, L, width) and last (B, width), which keeps the carry between blocks, for the items lo..hi."""
+    """Fill h (B, L, width) and last (B, width), which keeps the carry between blocks."""
     tiles = (width + TILE - 1) // TILE
     steps = max(1, BLOCK // width)
     for item in range(lo, hi):
@@ -213,7 +213,7 @@ def _sizes(h: Tensor) -> tuple[int, int, int, bool]:
 
 
 def _transition(a: Tensor, h: Tensor) -> tuple[Tensor, int, int]:
-    """A as h reads it, and how far it moves per batch row and per step: 0 where it is shared."""
+    """The transition as h reads it, and how far it moves per batch row and per step: 0 where shared."""
     if a.dtype != h.dtype:
         a = a.to(h.dtype)
     width = h.shape[2:].numel() * (2 if h.is_complex() else 1)
@@ -226,15 +226,15 @@ def _transition(a: Tensor, h: Tensor) -> tuple[Tensor, int, int]:
 
 
 def _flat(tensor: Tensor | None, like: Tensor | None = None) -> np.ndarray:
-    """All reals of a tensor in order, in its own memory if it is contiguous; of no tensor none, typed as `like`."""
+    """All reals of a tensor in order, uncopied if it is contiguous; of no tensor none, typed as `like`."""
     if tensor is None:
         return _NONE[like.dtype]
-    array = tensor.numpy(force=True).reshape(-1)
+    array = tensor.numpy(force=True).ravel()
     return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 
 def _mask(cut: Tensor | None) -> np.ndarray:
-    return _UNCUT if cut is None else cut.numpy().reshape(-1)
+    return _UNCUT if cut is None else cut.numpy().ravel()
 
 
 def _far(h: Tensor, width: int) -> bool:
@@ -243,9 +243,9 @@ def _far(h: Tensor, width: int) -> bool:
 
 
 def _reduce(da: Tensor, shape: torch.Size, real: bool) -> Tensor:
-    """Da summed over the axes along which a is shared, in one order whatever the number of threads."""
+    """The sum of da over the axes along which a is shared, in one order whatever the number of threads."""
     if real and da.is_complex():
-        da = da.real
+        da = da.real.contiguous()
     if da.shape == shape:
         return da
     target = [1] * (da.ndim - len(shape)) + list(shape)

@@ -105,4 +105,4 @@ def _transition_gradient(
     da = before.conj().resolve_conj().mul_(d)
     if cut is not None:
         da.masked_fill_(cut.view(*cut.shape, *[1] * (h.ndim - 2)), 0)
-    return (da if a.is_complex() else da.real).sum_to_size(a.shape)
+    return (da if a.is_complex() or not da.is_complex() else da.real.contiguous()).sum_to_size(a.shape)
