@@ -18,8 +18,11 @@ def test_every_kernel_is_compiled_for_both_floating_types(name):
     if not hasattr(module, "warmup"):
         pytest.skip(f"{name} compiles at its first call")
     module.warmup()
-    kernels = [value for value in vars(module).values() if isinstance(value, CPUDispatcher)]
+    compiled = [value for value in vars(module).values() if isinstance(value, CPUDispatcher)]
+    # what has no wrapper for Python is compiled into the kernels that call it
+    kernels = [value for value in compiled if not value.targetoptions.get("no_cpython_wrapper")]
     assert kernels
     for kernel in kernels:
-        kinds = [kind for signature in kernel.signatures for kind in signature]
+        arguments = [kind for signature in kernel.signatures for kind in signature]
+        kinds = [kind for argument in arguments for kind in getattr(argument, "types", (argument,))]
         assert {"float32", "float64"} <= {str(kind.dtype) for kind in kinds if hasattr(kind, "dtype")}, kernel
