@@ -37,7 +37,6 @@ __all__ = [
     "scratch",
     "splat",
     "splat_at",
-    "splat_at",
     "store",
     "store_part",
     "stream",
@@ -224,17 +223,6 @@ def splat(typing_context, scalar):  # noqa: ANN001, ANN201
         return _spread(builder, args[0])
 
     return Vector(scalar)(scalar), code
-
-
-@intrinsic
-def splat_at(typing_context, array, index):  # noqa: ANN001, ANN201
-    """`array[index]` in every lane, without the arithmetic that wraps a negative index around."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return _spread(builder, builder.load(builder.gep(data, [args[1]])))
-
-    return Vector(array.dtype)(array, types.intp), code
 
 
 @intrinsic
