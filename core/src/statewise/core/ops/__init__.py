@@ -9,6 +9,7 @@ from statewise.core.ops.depthwise_conv import depthwise_conv
 from statewise.core.ops.discretise import discretise
 from statewise.core.ops.dispatch import BACKENDS, OPERATORS, explain, use_backend
 from statewise.core.ops.gated_delta_rule import gated_delta_rule
+from statewise.core.ops.gated_linear_attention import gated_linear_attention
 from statewise.core.ops.linear_scan import linear_scan
 from statewise.core.ops.long_conv import long_conv
 from statewise.core.ops.rnn_scan import rnn_scan
@@ -23,6 +24,7 @@ __all__ = [
     "discretise",
     "explain",
     "gated_delta_rule",
+    "gated_linear_attention",
     "linear_scan",
     "long_conv",
     "rnn_scan",
