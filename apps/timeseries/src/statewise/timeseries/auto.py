@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from statewise.core.errors import Interrupted
 from statewise.timeseries import backtest
@@ -83,13 +84,18 @@ def run(
         config: which methods, how they are judged and chosen.
         settings: configurations of methods, by name; the defaults elsewhere.
     """
+    # the matrices are small: on a busy machine two BLAS threads took twenty times as long as one
+    with threadpool_limits(context.threads or 1, user_api="blas"):
+        return _run(panel, _with_deadline(context, config.budget), config, settings or {})
+
+
+def _run(panel: Panel, context: Context, config: AutoConfig, settings: Mapping[str, Any]) -> AutoResult:
     start = time.monotonic()
-    context = _with_deadline(context, config.budget)
     usable, notes = usable_covariates(trimmed(panel), context.horizon)
     fallbacks = unusable(usable, context, config.backtest)
     judged_panel = usable.select([name for name in usable.ids if name not in fallbacks])
     plan = backtest.plan(judged_panel, context, config.backtest)
-    contenders = _enter(plan, context, config, settings or {})
+    contenders = _enter(plan, context, config, settings)
     complete = run_validation(contenders, plan, context)
     scales = _scales(plan, context.period)
     choices = _choose(contenders, plan, scales, config)

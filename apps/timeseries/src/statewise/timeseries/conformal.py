@@ -7,11 +7,10 @@ half-width is then steered,
 
     w = q exp(a),    a <- a + eta (miss - (1 - l))    for every residual that has become known,
 
-which makes the share of misses over T residuals differ from 1 - l by (a_T - a_0) / (eta T) exactly,
-whatever the
-series does: quantile tracking as in Angelopoulos, Candès & Tibshirani, "Conformal PID control", 2023, on
-the scale of Gibbs & Candès, "Adaptive conformal inference under distribution shift", 2021. At an origin
-only those residuals count whose actual value lies before it.
+which makes the share of misses over T residuals differ from 1 - l by (a_T - a_0) / (eta T) exactly, whatever
+the series does: quantile tracking as in Angelopoulos, Candès & Tibshirani, "Conformal PID control", 2023, on
+the scale of Gibbs & Candès, "Adaptive conformal inference under distribution shift", 2021. At an origin only
+those residuals count whose actual value lies before it.
 
 Dividing residuals by the recent volatility of the series was tried and left out: it did not narrow the
 intervals.
@@ -37,10 +36,12 @@ _GROWTH = 1.1  # factor by which the residuals grow until their quantiles are ta
 def half_widths(residuals: np.ndarray, levels: Sequence[float], scale: np.ndarray, stride: int) -> np.ndarray:
     """Split-conformal half-widths, (Q, S, H), not falling from level to level.
 
-    A step ahead takes in the residuals of its neighbouring steps until 2 / (1 - l) of them are there. Where
-    even all are too few for the level, the half-width is the larger of the largest residual and Student's t
-    times their root mean square. A series with few origins uses the residuals of all series, in units of
-    their scales.
+    A step ahead takes in the residuals of its neighbouring steps until 2 / (1 - l) of them are there.
+    Forecasts that overlap miss by nearly the same, so that few of them understate the spread: the quantile is
+    widened as Student's t is against the normal distribution, with one degree of freedom for each forecast
+    that overlaps with no other. Where the residuals are too few for the level, the half-width is the larger
+    of the largest one and Student's t times their root mean square. A series with few origins uses the
+    residuals of all series, in units of their scales.
 
     Args:
         residuals: actual minus forecast, (n, S, H); NaN where it is not known.
@@ -72,8 +73,7 @@ def track(
     Args:
         residuals: actual minus forecast, (O, S, H); NaN where the actual value is missing.
         origins: when each forecast was made, (O,) ascending, on a clock that all series share; the residual
-        of step h
-            (from 0 on) is known from origin + h + 1 on.
+            of step h (from 0 on) is known from origin + h + 1 on.
         end: the origin of the next forecast, on the same clock.
         config: levels and adaptation.
         scale: size of each series' ordinary error, (S,), positive.

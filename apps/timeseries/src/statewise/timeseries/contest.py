@@ -121,10 +121,8 @@ def _limited(contender: Contender, plan: Plan, context: Context) -> Context | No
     share = _SHARE * context.remaining()
     if contender.sparse and not contender.required:
         fits, needed = _cost(contender, plan.select(contender.ids), context.period)
-        if needed > share / 2:
-            contender.notes.append(
-                f"left out: about {needed:.0f} s for {fits} fits, {share / 2:.0f} s to spend"
-            )
+        if needed > share:
+            contender.notes.append(f"left out: about {needed:.0f} s for {fits} fits, {share:.0f} s to spend")
             return None
     if contender.neural and share < _LEAST and not contender.required:
         contender.notes.append(f"left out: {share:.0f} s are too little to train it")

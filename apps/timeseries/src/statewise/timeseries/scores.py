@@ -46,8 +46,8 @@ def score(
     Args:
         actual: (O, H), NaN where a value is missing.
         forecast: (O, H).
-        half: half-widths, (O, Q, H); NaN where nothing was known to calibrate on: left out of the last
-        columns.
+        half: half-widths, (O, Q, H); NaN where nothing calibrates them: such origins count for
+            the errors only.
         scale: of the series.
         levels: nominal coverages, (Q,).
     """
