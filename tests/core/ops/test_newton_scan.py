@@ -1,4 +1,4 @@
-"""`newton_scan` against the loop: values, gradients, resets, ends, and the case where it does not converge."""
+"""`newton_scan` against the loop: values, gradients, resets, ends, and what does not converge."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from statewise.core.ops.linear_scan import reference
 
 __all__ = ["linear_scan"]
 
-OP = Op("linear_scan", __name__, ("reference", "portable", "cpu"))
+OP = Op("linear_scan", __name__)
 
 
 def linear_scan(
