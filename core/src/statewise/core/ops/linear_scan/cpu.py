@@ -28,6 +28,7 @@ TILE = 512
 """Reals of a row that one work item takes."""
 BLOCK = 2048
 """Reals of a block: as many steps as fill it are taken for one vector of channels before the next vector."""
+CACHE_LINE = 64
 FAR = 1 << 21
 """Bytes of an output from which it is written past the caches."""
 NOTHING, STEPS, SUM = 0, 1, 2
@@ -166,7 +167,7 @@ def forward(
     rows, length, width, pairs = _sizes(h)
     a, a_batch, a_time = _transition(a, h)
     arrays = (_flat(a), _flat(b), _flat(h0, h), _mask(cut), _flat(h), _flat(last))
-    sizes = (length, width, a_batch, a_time, reverse, pairs, _far(h, width))
+    sizes = (length, width, a_batch, a_time, reverse, pairs, _far(h))
     over(rows * -(-width // TILE), h.numel(), lambda lo, hi: _forward(*arrays, *sizes, lo, hi))
     return h, last
 
@@ -193,7 +194,7 @@ def backward(
     da = empty_like((nothing, db, dh0)[keep])
     gradients = (_flat(g), g_batch, g_time, _flat(grad_last, h))
     arrays = (_flat(a), a_batch, a_time, _flat(h), _flat(h0, h), _mask(cut), _flat(da), _flat(db), _flat(dh0))
-    sizes = (length, width, reverse, keep, pairs, _far(h, width))
+    sizes = (length, width, reverse, keep, pairs, _far(h))
     over(
         rows * -(-width // TILE),
         h.numel(),
@@ -237,9 +238,10 @@ def _mask(cut: Tensor | None) -> np.ndarray:
     return _UNCUT if cut is None else cut.numpy().ravel()
 
 
-def _far(h: Tensor, width: int) -> bool:
+def _far(h: Tensor) -> bool:
     """Whether an output like h is written past the caches: it is large, and its rows begin on cache lines."""
-    return h.nbytes >= FAR and width * h.element_size() % 64 == 0 and h.data_ptr() % 64 == 0
+    row = h.shape[2:].numel() * h.element_size()
+    return h.nbytes >= FAR and row % CACHE_LINE == 0 and h.data_ptr() % CACHE_LINE == 0
 
 
 def _reduce(da: Tensor, shape: torch.Size, real: bool) -> Tensor:

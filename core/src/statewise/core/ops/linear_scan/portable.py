@@ -101,8 +101,8 @@ def _transition_gradient(
 ) -> Tensor:
     """d_t conj(h_{t-1}), zero where cut, summed over the axes along which a is shared."""
     first = torch.zeros_like(h[:, :1]) if h0 is None else h0.unsqueeze(1)
-    before = torch.cat([h[:, 1:], first], 1) if reverse else torch.cat([first, h[:, :-1]], 1)
-    da = before.conj().resolve_conj().mul_(d)
+    before = torch.cat([h, first], 1)[:, 1:] if reverse else torch.cat([first, h], 1)[:, :-1]
+    da = before.conj() * d
     if cut is not None:
         da.masked_fill_(cut.view(*cut.shape, *[1] * (h.ndim - 2)), 0)
     return (da if a.is_complex() or not da.is_complex() else da.real.contiguous()).sum_to_size(a.shape)
