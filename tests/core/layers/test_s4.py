@@ -10,6 +10,7 @@ from scipy.signal import cont2discrete
 from statewise.core.errors import ConfigError
 from statewise.core.layers import build
 from statewise.core.layers.s4d import spectrum
+from statewise.core.layers.s5 import hippo_spectrum
 from statewise.core.ops import long_conv
 from tests.contracts.layer_cases import close, differentiable, fold, gradients
 
@@ -17,6 +18,8 @@ CASES = {
     "s4d": {"d_state": 6},
     "s4d/bilinear": {"d_state": 6, "init": "lin", "discretisation": "bilinear"},
     "s4d/real": {"d_state": 3, "init": "real"},
+    "s4": {"d_state": 6},
+    "lssl": {"d_state": 5},
 }
 each = pytest.mark.parametrize("case", CASES)
 
@@ -116,7 +119,7 @@ def test_spectra_are_those_of_the_paper() -> None:
 def test_s4d_equals_a_dense_system_of_scipy(rule) -> None:
     layer = make("s4d", d_model=1, discretisation=rule)
     C = torch.view_as_complex(layer.C.detach())[0].numpy()
-    values = layer._continuous(torch.float64)[1][0].detach().numpy()
+    values = layer.continuous(torch.float64)[1][0].detach().numpy()
     dt = layer.log_dt.detach().exp().item()
     ad, bd, *_ = cont2discrete((np.diag(values), np.ones((3, 1)), C[None], [[0.0]]), dt, method=rule)
     x, _ = inputs(layer, 1, 40)
@@ -130,7 +133,7 @@ def test_s4d_equals_a_dense_system_of_scipy(rule) -> None:
 @pytest.mark.parametrize("stability", ["exp", "softplus", "inverse-square"])
 def test_every_stable_map_starts_at_the_same_eigenvalues(stability) -> None:
     layer = make("s4d", stability=stability)
-    _, A, _ = layer._continuous(torch.float64)
+    _, A, _ = layer.continuous(torch.float64)
     torch.testing.assert_close(
         A.real.detach(), torch.full((3, 3), -0.5, dtype=torch.float64), atol=1e-7, rtol=0
     )
@@ -141,3 +144,28 @@ def test_unreachable_eigenvalues_are_refused() -> None:
         build("s4d", d_model=2, init="real", stability="inverse-square")
     with pytest.raises(ConfigError, match="multiple of 2"):
         build("s4d", d_model=2, d_state=5)
+
+
+def legs(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """HiPPO-LegS from its definition."""
+    n = np.arange(size)
+    return np.tril(-np.sqrt(np.outer(2 * n + 1, 2 * n + 1)), -1) - np.diag(n + 1.0), np.sqrt(2 * n + 1)
+
+
+@pytest.mark.parametrize("name", ["s4", "lssl"])
+def test_equals_hippo_legs_discretised_by_scipy(name: str) -> None:
+    layer = make(name, d_model=2, d_state=8)
+    a, b = legs(8)
+    C = layer.C.detach()
+    if name == "s4":
+        basis = hippo_spectrum(8)[1][:, :4]
+        C = torch.from_numpy((2 * torch.view_as_complex(C).numpy() @ basis.conj().T).real)
+    x, _ = inputs(layer, 1, 40)
+    for d in range(2):
+        dt = layer.log_dt[d].detach().exp().item()
+        ad, bd, *_ = cont2discrete((a, b[:, None], C[d : d + 1].numpy(), [[0.0]]), dt, method="bilinear")
+        h, expected = np.zeros(8), []
+        for u in x[0, :, d].numpy():
+            h = ad @ h + bd[:, 0] * u
+            expected.append(C[d].numpy() @ h + layer.D[d].item() * u)
+        np.testing.assert_allclose(layer(x)[0][0, :, d].detach(), expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""`s4d_kernel` against its loop, scipy's discretisation and simulation, and exact arithmetic."""
+"""`s4d_kernel`, `s4_kernel` and `krylov_kernel`: against their loops, scipy and the paper's algorithm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from scipy.signal import cont2discrete, dlsim
 
 from statewise.core.errors import UserError
-from statewise.core.ops import explain, s4d_kernel, use_backend
+from statewise.core.ops import explain, krylov_kernel, s4_kernel, s4d_kernel, use_backend
 
 CHECKS = ("test_schema", "test_autograd_registration", "test_faketensor")
 LENGTHS = [1, 2, 3, 31, 64, 97]
@@ -28,11 +28,14 @@ def diagonal(features=3, states=4, dtype=torch.float64, real=False):
     return dt.to(dtype).requires_grad_(), A.requires_grad_(), C.to(narrow).requires_grad_()
 
 
-def run(op, inputs, length, backend, **options):
+def run(op, inputs, length, backend, *, allow_unused=False, **options):
     with use_backend(backend):
         kernel = op(*inputs, length, **options)
         cotangent = torch.cos(torch.arange(kernel.numel(), dtype=kernel.dtype)).view(kernel.shape)
-        return [kernel, *torch.autograd.grad(kernel, inputs, cotangent)]
+        gradients = torch.autograd.grad(
+            kernel, inputs, cotangent, allow_unused=allow_unused, materialize_grads=allow_unused
+        )
+        return [kernel, *gradients]
 
 
 def relative_error(value, exact):
@@ -161,3 +164,77 @@ def test_s4d_errors_name_the_argument() -> None:
         s4d_kernel(dt, A.real, C, 5)
     with pytest.raises(UserError, match="'length' is too small"):
         s4d_kernel(dt, A, C, 0)
+
+
+def structured(features=2, states=3, dtype=torch.float64):
+    """dt, Lambda, P, B and C of a diagonal plus rank-one system."""
+    dt, A, C = diagonal(features, states, dtype)
+    generator = torch.Generator().manual_seed(1)
+    P, B = torch.randn(2, features, states, generator=generator, dtype=torch.complex128).to(C.dtype)
+    return dt, A, P.requires_grad_(), B.requires_grad_(), C
+
+
+def dense(features=2, states=4, dtype=torch.float64):
+    """A discrete system with a dense, stable matrix."""
+    generator = torch.Generator().manual_seed(1)
+    A = torch.linalg.qr(torch.randn(features, states, states, generator=generator, dtype=torch.float64))[0]
+    B, C = torch.randn(2, features, states, generator=generator, dtype=torch.float64)
+    return tuple(tensor.to(dtype).clone().requires_grad_() for tensor in (0.99 * A, B, C))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize(("op", "system"), [(s4_kernel, structured), (krylov_kernel, dense)])
+def test_dense_kernels_equal_the_loop(op, system, length: int) -> None:
+    inputs = system()
+    exact = run(op, inputs, length, "reference", allow_unused=True)
+    for value, wanted in zip(run(op, inputs, length, "portable", allow_unused=True), exact, strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("length", [16, 33])
+def test_s4_equals_the_cauchy_product_at_the_roots_of_unity(length: int) -> None:
+    """The paper's algorithm: the generating function for C (I - a^L) by Woodbury, transformed back."""
+    dt, A, P, B, C = (tensor.detach().numpy() for tensor in structured())
+    kernel = s4_kernel(*(tensor.detach() for tensor in structured()), length)
+    for d in range(2):
+        values, p, b, c = (np.concatenate([v[d], v[d].conj()]) for v in (A, P, B, C))
+        a = np.diag(values) - np.outer(p, p.conj())
+        discrete = np.linalg.solve(2 / dt[d] * np.eye(6) - a, 2 / dt[d] * np.eye(6) + a)
+        # On a circle of radius r, off z = -1 where the bilinear map has its pole: the kernel times r^l.
+        r = 0.9
+        c = c @ (np.eye(6) - np.linalg.matrix_power(r * discrete, length))
+        z = r * np.exp(-2j * np.pi * np.arange(length) / length)
+        node = 2 / dt[d] * (1 - z) / (1 + z)
+
+        def cauchy(v, w, node=node, values=values):
+            return (v * w / (node[:, None] - values)).sum(1)
+
+        inner = cauchy(c, p) * cauchy(p.conj(), b) / (1 + cauchy(p.conj(), p))
+        spectrum = 2 / (1 + z) * (cauchy(c, b) - inner)
+        expected = np.fft.ifft(spectrum).real / r ** np.arange(length)
+        np.testing.assert_allclose(kernel[d], expected, atol=1e-11)
+
+
+def test_dense_kernels_in_float32() -> None:
+    single = structured(4, 32, torch.float32)
+    wide = [t.detach().to(torch.complex128 if t.is_complex() else torch.float64) for t in single]
+    with use_backend("reference"):
+        exact = s4_kernel(*wide, 1000)
+    assert relative_error(s4_kernel(*single, 1000), exact) <= 2e-7
+
+
+def test_dense_kernels_gradcheck() -> None:
+    assert torch.autograd.gradcheck(lambda *t: s4_kernel(*t, 7), structured())
+    assert torch.autograd.gradcheck(lambda *t: krylov_kernel(*t, 7), dense())
+
+
+def test_dense_kernels_name_the_argument() -> None:
+    dt, A, P, B, C = structured()
+    with pytest.raises(UserError, match="'P' has the wrong shape"):
+        s4_kernel(dt, A, P[:, :2], B, C, 5)
+    with pytest.raises(UserError, match="'B' is real"):
+        s4_kernel(dt, A, P, B.real, C, 5)
+    with pytest.raises(UserError, match="'dt' has the wrong shape"):
+        s4_kernel(dt[:1], A, P, B, C, 5)
+    with pytest.raises(UserError, match="'C' has the wrong shape"):
+        krylov_kernel(*dense()[:2], C.real[:, :2], 5)

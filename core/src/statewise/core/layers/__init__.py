@@ -92,6 +92,13 @@ LAYERS = Registry(
             year=2023,
             facts={"ops": ("linear_scan",), "streaming": True},
         ),
+        "lssl": Entry(
+            target="statewise.core.layers.lssl:LSSL",
+            summary="a dense state matrix shared by all features, a step for each of them",
+            paper="Gu et al., Combining Recurrent, Convolutional, and Continuous-time Models",
+            year=2021,
+            facts={"ops": ("krylov_kernel", "depthwise_conv"), "streaming": True},
+        ),
         "lstm": Entry(
             target="statewise.core.layers.lstm:LSTM",
             summary="a cell that gates keep, write and read; loads the weights of torch's",
@@ -147,6 +154,13 @@ LAYERS = Registry(
             paper="De et al., Griffin: Mixing Gated Linear Recurrences with Local Attention",
             year=2024,
             facts={"ops": ("linear_scan", "depthwise_conv"), "streaming": True},
+        ),
+        "s4": Entry(
+            target="statewise.core.layers.s4:S4",
+            summary="HiPPO-LegS per feature, as a diagonal plus a rank-one matrix",
+            paper="Gu et al., Efficiently Modeling Long Sequences with Structured State Spaces",
+            year=2022,
+            facts={"ops": ("s4_kernel", "depthwise_conv"), "streaming": True},
         ),
         "s4d": Entry(
             target="statewise.core.layers.s4d:S4D",

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from statewise.core.layers.masking import tail
 from statewise.core.ops import depthwise_conv, linear_scan
+from statewise.core.ops.krylov_kernel.tables import columns, squares
 
-__all__ = ["System", "chunk_length", "run"]
+__all__ = ["System", "chunk_length", "dense_system", "run"]
 
 LONGEST = 32
 """T, steps of a chunk: a power of two, so that A^T and A^k for k < T come from the same squares."""
@@ -45,6 +46,28 @@ class System(NamedTuple):
 def chunk_length(length: int) -> int:
     """T for sequences of `length` steps."""
     return min(LONGEST, 1 << (length - 1).bit_length())
+
+
+def dense_system(a: Tensor, b: Tensor, c: Tensor, size: int, dtype: torch.dtype) -> System:
+    """The tables of a discrete system with a dense state matrix.
+
+    Args:
+        a: (D, M, M), in float64: powers of it are taken.
+        b: what the input writes, (D, M).
+        c: what the output reads, (D, M).
+        size: T.
+        dtype: that of the tables.
+    """
+    powers = squares(a, size.bit_length())
+    write = columns(powers[:-1], b)
+    first = (c[:, None] @ a)[:, 0]
+    read = columns([power.transpose(1, 2) for power in powers[:-1]], first)
+    return System(
+        kernel=(c[:, None] @ write)[:, 0].to(dtype),
+        write=write.transpose(1, 2).flip(1).to(dtype),
+        read=read.to(dtype),
+        powers=tuple(power.to(dtype) for power in powers),
+    )
 
 
 def run(

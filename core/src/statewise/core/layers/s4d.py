@@ -139,11 +139,11 @@ class S4D(Layer[S4DState]):
 
     def kernel(self, length: int) -> Tensor:
         """The convolution kernel (D, L) without D, for `statewise.core.ops.long_conv`."""
-        dt, A, C = self._continuous(torch.float64)
+        dt, A, C = self.continuous(torch.float64)
         kernel = s4d_kernel(dt, A, C, length, discretisation=self.config.discretisation)
         return kernel.to(state_dtype(self.C.dtype))
 
-    def _continuous(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    def continuous(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """The steps (D,), the eigenvalues (D, N) and C (D, N)."""
         dt, weights, C = torch.exp(self.log_dt.to(dtype)), self.Lambda.to(dtype), self.C.to(dtype)
         if self.config.init == "real":
@@ -152,17 +152,17 @@ class S4D(Layer[S4DState]):
         return dt, values, torch.view_as_complex(C)
 
     def _discrete(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        dt, A, _ = self._continuous(dtype)
+        dt, A, _ = self.continuous(dtype)
         return discretise(A, dt[:, None], self.config.discretisation)
 
     def _read(self, h: Tensor) -> Tensor:
         """The output (..., D) of states (..., D, N), without D."""
-        C = self._continuous(h.real.dtype)[2]
+        C = self.continuous(h.real.dtype)[2]
         return (2 * (C * h).real if h.is_complex() else C * h).sum(-1)
 
     def _system(self, size: int, dtype: torch.dtype) -> System:
         """The tables for chunks; powers are taken in float64, where no phase loses its digits."""
-        dt, A, C = self._continuous(torch.float64)
+        dt, A, C = self.continuous(torch.float64)
         a, factor = discretise(A, dt[:, None], self.config.discretisation)
         powers = [a]
         while len(powers) < size.bit_length():

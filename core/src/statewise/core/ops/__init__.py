@@ -10,9 +10,11 @@ from statewise.core.ops.discretise import discretise
 from statewise.core.ops.dispatch import BACKENDS, OPERATORS, explain, use_backend
 from statewise.core.ops.gated_delta_rule import gated_delta_rule
 from statewise.core.ops.gated_linear_attention import gated_linear_attention
+from statewise.core.ops.krylov_kernel import krylov_kernel
 from statewise.core.ops.linear_scan import linear_scan
 from statewise.core.ops.long_conv import long_conv
 from statewise.core.ops.rnn_scan import rnn_scan
+from statewise.core.ops.s4_kernel import s4_kernel
 from statewise.core.ops.s4d_kernel import s4d_kernel
 from statewise.core.ops.scan2d import scan2d
 from statewise.core.ops.scan2d_edges import scan2d_edges
@@ -25,9 +27,11 @@ __all__ = [
     "explain",
     "gated_delta_rule",
     "gated_linear_attention",
+    "krylov_kernel",
     "linear_scan",
     "long_conv",
     "rnn_scan",
+    "s4_kernel",
     "s4d_kernel",
     "scan2d",
     "scan2d_edges",

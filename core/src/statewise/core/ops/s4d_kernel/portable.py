@@ -30,15 +30,15 @@ def backward(grad: Tensor, a: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     fine, coarse = _split(length)
     grid = torch.nn.functional.pad(grad, (0, fine * coarse - length)).unflatten(1, (coarse, fine))
     narrow = torch.promote_types(dtype, torch.complex64) if a.is_complex() else dtype
-    near, far = _table(torch.ones_like(a), a, fine), _table(torch.ones_like(a), _power(a, fine), coarse)
+    one = torch.ones_like(a)
+    near, far = _table(one, a, fine).to(narrow), _table(one, _power(a, fine), coarse).to(narrow)
     # Sums over the fine index of dK a^j and of dK j a^{j-1}, for every coarse one.
     plain = _back(torch.bmm(grid, _real(near, dtype)), narrow)
     slope = _back(torch.bmm(grid, _real(_slopes(near, 1), dtype)), narrow)
     # d/da of a^{T i} = T i a^{T (i-1)} a^{T-1}: nothing is divided by a, which may be zero.
-    lifted = _slopes(far, fine) * near[:, -1:]
-    far, lifted = far.to(narrow), lifted.to(narrow)
+    lifted = _slopes(far, fine).mul_(near[:, -1:])
     dw = (far * plain).sum(1).to(w.dtype)
-    da = (far * slope + lifted * plain).sum(1).to(w.dtype) * w
+    da = far.mul_(slope).add_(lifted.mul_(plain)).sum(1).to(w.dtype) * w
     return (2 * da.conj_physical(), 2 * dw.conj_physical()) if a.is_complex() else (da, dw)
 
 
@@ -71,7 +71,10 @@ def _table(first: Tensor, ratio: Tensor, count: int) -> Tensor:
 def _slopes(table: Tensor, stride: int) -> Tensor:
     """For each k, stride k a^{k-1}, from the table of a^k."""
     counts = stride * torch.arange(1, table.shape[1], device=table.device)
-    return torch.nn.functional.pad(table[:, :-1] * counts[:, None], (0, 0, 1, 0))
+    slopes = torch.empty_like(table)
+    slopes[:, 0] = 0
+    torch.mul(table[:, :-1], counts[:, None], out=slopes[:, 1:])
+    return slopes
 
 
 def _real(table: Tensor, dtype: torch.dtype) -> Tensor:
