@@ -18,6 +18,7 @@ from statewise.core.ops.s4_kernel import s4_kernel
 from statewise.core.ops.s4d_kernel import s4d_kernel
 from statewise.core.ops.scan2d import scan2d
 from statewise.core.ops.scan2d_edges import scan2d_edges
+from statewise.core.ops.selective_scan import selective_scan
 
 __all__ = [
     "BACKENDS",
@@ -35,5 +36,6 @@ __all__ = [
     "s4d_kernel",
     "scan2d",
     "scan2d_edges",
+    "selective_scan",
     "use_backend",
 ]
