@@ -36,6 +36,20 @@ LAYERS = Registry(
             year=2023,
             facts={"ops": ("linear_scan",), "streaming": True},
         ),
+        "delta-net": Entry(
+            target="statewise.core.layers.delta_net:DeltaNet",
+            summary="linear memory that writes only what it does not yet recall",
+            paper="Yang et al., Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
+            year=2024,
+            facts={"ops": ("gated_delta_rule", "depthwise_conv"), "streaming": True},
+        ),
+        "delta-product": Entry(
+            target="statewise.core.layers.delta_product:DeltaProduct",
+            summary="several steps of the delta rule per token: tracks permutations and rotations",
+            paper="Siems et al., DeltaProduct: Improving State-Tracking in Linear RNNs",
+            year=2025,
+            facts={"ops": ("gated_delta_rule", "depthwise_conv"), "streaming": True},
+        ),
         "elman": Entry(
             target="statewise.core.layers.elman:Elman",
             summary="tanh of the input and the previous output",
@@ -56,6 +70,13 @@ LAYERS = Registry(
             paper="Zhao et al., FRCRN: Boosting Feature Representation using Frequency Recurrence",
             year=2022,
             facts={"ops": ("depthwise_conv",), "streaming": True},
+        ),
+        "gated-delta-net": Entry(
+            target="statewise.core.layers.gated_delta_net:GatedDeltaNet",
+            summary="the delta rule on a memory that also forgets, beside an output gate",
+            paper="Yang et al., Gated Delta Networks: Improving Mamba2 with Delta Rule",
+            year=2025,
+            facts={"ops": ("gated_delta_rule", "depthwise_conv"), "streaming": True},
         ),
         "gateloop": Entry(
             target="statewise.core.layers.gateloop:GateLoop",

@@ -38,7 +38,7 @@ from statewise.core.ops.arguments import argument_error, as_dtype, check_mask, c
 from statewise.core.ops.dispatch import Op
 from statewise.core.ops.gated_delta_rule import reference
 
-__all__ = ["EPSILON", "gated_delta_rule", "normalise_keys"]
+__all__ = ["gated_delta_rule", "gated_delta_step", "unit"]
 
 OP = Op("gated_delta_rule", __name__, ("reference", "portable", "cpu"))
 
@@ -91,7 +91,7 @@ def gated_delta_rule(
     g, s0 = as_dtype(g, dtype), as_dtype(s0, dtype)
     _refuse_growth(k, beta, normalise)
     if normalise:
-        k = normalise_keys(k)
+        k = unit(k)
     factor: float = q.shape[-1] ** -0.5 if scale is None else float(scale)
     q, g, reset = _spread(q, g, reset, householders)
     backend = OP.choose(q)
@@ -102,9 +102,40 @@ def gated_delta_rule(
     return o if householders == 1 else o[:, householders - 1 :: householders], s_last
 
 
-def normalise_keys(k: Tensor) -> Tensor:
-    """Keys (..., K) divided by sqrt(|k|^2 + 1e-6): their norm is below 1."""
-    return k * torch.rsqrt(k.square().sum(-1, keepdim=True) + EPSILON)
+def gated_delta_step(
+    q_t: Tensor,
+    k_t: Tensor,
+    v_t: Tensor,
+    beta_t: Tensor,
+    g_t: Tensor | None,
+    state: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One token of `gated_delta_rule` in plain torch, for streams and exporters; keys are normalised.
+
+    Args:
+        q_t: the query (B, H, K).
+        k_t: its n keys (B, n, H, K).
+        v_t: its n values (B, n, H, V).
+        beta_t: its n strengths (B, n, H), in [0, 2].
+        g_t: the logarithm of the decay (B, H), or None.
+        state: (B, H, K, V), at least float32.
+
+    Returns:
+        o_t (B, H, V), with the scale K ** -0.5, and the next state.
+    """
+    dtype = state.dtype
+    q_t, keys, beta_t = as_dtype(q_t, dtype), unit(as_dtype(k_t, dtype)), as_dtype(beta_t, dtype)
+    if g_t is not None:
+        state = as_dtype(g_t, dtype).exp()[..., None, None] * state
+    for k, v, beta in zip(keys.unbind(1), as_dtype(v_t, dtype).unbind(1), beta_t.unbind(1), strict=True):
+        error = v - (k[..., None] * state).sum(-2)
+        state = state + k[..., None] * (beta[..., None] * error)[..., None, :]
+    return q_t.shape[-1] ** -0.5 * (q_t[..., None] * state).sum(-2), state
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows (..., K) divided by sqrt(|x|^2 + 1e-6): of norm 1 to rounding, or zero."""
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + EPSILON)
 
 
 def _check(
