@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -38,18 +39,48 @@ def values_and_gradients(backend: str, a, b, h0, reset, *, reverse: bool):
     return [h, last, *torch.autograd.grad(loss.real if loss.is_complex() else loss, leaves)]
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("shape", ["full", "channels", "steps"])
+@pytest.fixture(autouse=True)
+def _two_blocks_of_channels(monkeypatch):
+    """20 channels are then one block and a part of another."""
+    monkeypatch.setattr(importlib.import_module("statewise.core.ops.linear_scan.gpu"), "BLOCK", 16)
+
+
+@pytest.mark.parametrize(
+    ("length", "shape"),
+    [(1, "full"), (5, "full"), (17, "full"), (33, "full"), (1, "channels"), (5, "channels"), (5, "steps")],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize("length", [1, 5, 17, 33])
-def test_triton_equals_the_loop(length: int, dtype: torch.dtype, shape: str, reverse: bool):
+def test_triton_equals_the_loop(length: int, shape: str, dtype: torch.dtype):
     a, b, h0, reset = inputs_of(length, dtype, shape, reset=length != 5)
-    for start in (h0, None):
+    for start, reverse in ((h0, length == 17), (None, length != 17)):
         exact = values_and_gradients("reference", a, b, start, reset, reverse=reverse)
-        for value, wanted in zip(
-            values_and_gradients("gpu", a, b, start, reset, reverse=reverse), exact, strict=True
-        ):
+        found = values_and_gradients("gpu", a, b, start, reset, reverse=reverse)
+        for value, wanted in zip(found, exact, strict=True):
             torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_infinity_does_not_cross_a_reset():
+    a, b, h0, _ = inputs_of(5, torch.float32, "full", reset=False)
+    reset = torch.tensor([[False, False, True, False, False]] * 2)
+    spoilt = b.detach().clone()
+    spoilt[:, :2] = float("inf")
+    with use_backend("gpu"):
+        h, last = linear_scan(a, spoilt, h0.detach() * float("nan"), reset=reset)
+    with use_backend("reference"):
+        clean, wanted = linear_scan(a[:, 2:], b[:, 2:])
+    torch.testing.assert_close(h[:, 2:], clean)
+    torch.testing.assert_close(last, wanted)
+
+
+def test_any_memory_layout_gives_the_same():
+    a, b, h0, _ = inputs_of(5, torch.complex64, "full", reset=False)
+    exact = values_and_gradients("gpu", a, b, h0, None, reverse=False)
+    strided = [item.detach().mT.contiguous().mT.requires_grad_() for item in (a, b, h0)]
+    conjugated = [item.detach().conj().resolve_conj().conj().requires_grad_() for item in (a, b, h0)]
+    for inputs in (strided, conjugated):
+        found = values_and_gradients("gpu", *inputs, None, reverse=False)
+        for value, wanted in zip(found, exact, strict=True):
+            torch.testing.assert_close(value, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_a_real_transition_with_complex_writes():

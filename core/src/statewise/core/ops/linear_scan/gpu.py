@@ -25,7 +25,7 @@ def _load(pointer, place, mask, PAIRS: tl.constexpr):
         imaginary = tl.load(pointer + 2 * place + 1, mask=mask, other=0.0)
     else:
         real = tl.load(pointer + place, mask=mask, other=0.0)
-        imaginary = real * 0.0
+        imaginary = tl.zeros_like(real)
     return real, imaginary
 
 
@@ -62,8 +62,8 @@ def _forward(
     if HAS_H0:
         carry, carry_i = _load(h0, row * width + channel, mask, PAIRS)
     else:
-        carry, carry_i = _load(b, row * length * width + channel, mask, PAIRS)
-        carry, carry_i = carry * 0.0, carry_i * 0.0
+        carry = tl.zeros((SIZE,), b.dtype.element_ty)
+        carry_i = carry
     for step in range(length):
         t = length - 1 - step if REVERSE else step
         decay, decay_i = _load(a, row * a_batch + t * a_time + channel, mask, PAIRS)
@@ -122,7 +122,7 @@ def _backward(
             elif HAS_H0:
                 x, x_i = _load(h0, row * width + channel, mask, PAIRS)
             else:
-                x, x_i = total * 0.0, total_i * 0.0
+                x, x_i = tl.zeros_like(total), tl.zeros_like(total)
             g, g_i = x * total + x_i * total_i, x * total_i - x_i * total
             if HAS_CUT:
                 g, g_i = tl.where(begins, 0.0, g), tl.where(begins, 0.0, g_i)
@@ -134,29 +134,29 @@ def forward(
     a: Tensor, b: Tensor, h0: Tensor | None, cut: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     """All states (B, L, *F) and the last one (B, *F)."""
-    b = b.contiguous()
+    b = _plain(b)
     h, last = torch.empty_like(b), b.new_empty((b.shape[0], *b.shape[2:]))
     rows, length, width = _sizes(b)
     a, a_batch, a_time = _transition(a, b)
-    start = b if h0 is None else h0.contiguous()
-    marks = _marks(cut, b)
-    _forward[(rows, triton.cdiv(width, BLOCK))](
-        _reals(a),
-        _reals(b),
-        _reals(start),
-        marks,
-        _reals(h),
-        _reals(last),
-        length,
-        width,
-        a_batch,
-        a_time,
-        REVERSE=reverse,
-        PAIRS=b.is_complex(),
-        HAS_H0=h0 is not None,
-        HAS_CUT=cut is not None,
-        SIZE=BLOCK,
-    )
+    start = b if h0 is None else _plain(h0)
+    with torch.cuda.device_of(b):
+        _forward[(rows, triton.cdiv(width, BLOCK))](
+            _reals(a),
+            _reals(b),
+            _reals(start),
+            _marks(cut, b),
+            _reals(h),
+            _reals(last),
+            length,
+            width,
+            a_batch,
+            a_time,
+            REVERSE=reverse,
+            PAIRS=b.is_complex(),
+            HAS_H0=h0 is not None,
+            HAS_CUT=cut is not None,
+            SIZE=BLOCK,
+        )
     return h, last
 
 
@@ -174,32 +174,33 @@ def backward(
     rows, length, width = _sizes(h)
     shape, real = a.shape, not a.is_complex()
     a, a_batch, a_time = _transition(a, h)
-    grad = torch.zeros_like(h) if grad is None else grad.resolve_conj().contiguous()
-    edge = torch.zeros_like(h[:, 0]) if grad_last is None else grad_last.resolve_conj().contiguous()
-    db, dh0 = torch.empty_like(h), torch.empty_like(edge)
-    da = torch.empty_like(h) if wants_a else h.new_empty(0)
-    start = h if h0 is None else h0.contiguous()
-    _backward[(rows, triton.cdiv(width, BLOCK))](
-        _reals(grad),
-        _reals(edge),
-        _reals(a),
-        _reals(h),
-        _reals(start),
-        _marks(cut, h),
-        _reals(da),
-        _reals(db),
-        _reals(dh0),
-        length,
-        width,
-        a_batch,
-        a_time,
-        REVERSE=reverse,
-        PAIRS=h.is_complex(),
-        HAS_H0=h0 is not None,
-        HAS_CUT=cut is not None,
-        WANTS_A=wants_a,
-        SIZE=BLOCK,
-    )
+    h, dh0 = _plain(h), h.new_empty((rows, *h.shape[2:]))
+    grad = torch.zeros_like(h) if grad is None else _plain(grad)
+    edge = torch.zeros_like(dh0) if grad_last is None else _plain(grad_last)
+    db, da = torch.empty_like(h), torch.empty_like(h) if wants_a else h.new_empty(0)
+    start = h if h0 is None else _plain(h0)
+    with torch.cuda.device_of(h):
+        _backward[(rows, triton.cdiv(width, BLOCK))](
+            _reals(grad),
+            _reals(edge),
+            _reals(a),
+            _reals(h),
+            _reals(start),
+            _marks(cut, h),
+            _reals(da),
+            _reals(db),
+            _reals(dh0),
+            length,
+            width,
+            a_batch,
+            a_time,
+            REVERSE=reverse,
+            PAIRS=h.is_complex(),
+            HAS_H0=h0 is not None,
+            HAS_CUT=cut is not None,
+            WANTS_A=wants_a,
+            SIZE=BLOCK,
+        )
     if wants_a:
         da = (da.real.contiguous() if real and da.is_complex() else da).sum_to_size(shape)
     return da, db, h.new_empty(0) if h0 is None else dh0
@@ -212,7 +213,7 @@ def _sizes(h: Tensor) -> tuple[int, int, int]:
 def _transition(a: Tensor, h: Tensor) -> tuple[Tensor, int, int]:
     """The transition as h reads it, and how far it moves per batch row and per step: 0 where shared."""
     width = h.shape[2:].numel()
-    whole = a.to(h.dtype).resolve_conj().reshape([1] * (h.ndim - a.ndim) + list(a.shape))
+    whole = _plain(a.to(h.dtype)).reshape([1] * (h.ndim - a.ndim) + list(a.shape))
     if whole.shape[1] == 1 and h.shape[1] > 1:
         return (
             whole.expand(whole.shape[0], 1, *h.shape[2:]).contiguous(),
@@ -220,6 +221,11 @@ def _transition(a: Tensor, h: Tensor) -> tuple[Tensor, int, int]:
             0,
         )
     return whole.expand(h.shape).contiguous(), h.shape[1] * width, width
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The tensor with its numbers in memory as they are and in order."""
+    return tensor.resolve_conj().resolve_neg().contiguous()
 
 
 def _reals(tensor: Tensor) -> Tensor:
