@@ -20,7 +20,7 @@ from statewise.core.ops.rnn_scan.cpu_rows import backward_diagonal as row_backwa
 from statewise.core.ops.rnn_scan.cpu_rows import forward as row_forward
 from statewise.core.ops.threads import over
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "warmup"]
 
 
 @nb.njit(**OPTIONS)
@@ -64,7 +64,7 @@ def _step_gradient(cell, t, grad, states, kept, d, dx, dz, reset, ends, lo, hi):
         row_backward(cell, states[head, b], kept[head, b], mine, dx[b, t, head], dz[head, b])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _add(source, target):
     for k in range(len(target)):
         target[k] += source[k]
@@ -247,6 +247,17 @@ def _sweep_back(
             lambda lo, hi, t=t, arrays=arrays: _step_gradient(code, t, *arrays, lo, hi),
         )
         hidden.add_(torch.bmm(dz_t, weight, out=product))
+
+
+def warmup() -> None:
+    """Compile the kernels for both floating types: one step of a cell with a product and of one without."""
+    for dtype in (torch.float32, torch.float64):
+        ends = torch.ones(1, dtype=torch.int64)
+        for cell, shape in (("lstm", (1, 4, 1)), ("diag-gru", (3, 1))):
+            kind, weight = CELLS[cell], torch.zeros(shape, dtype=dtype)
+            x, state = torch.zeros(1, 1, kind.gates, dtype=dtype), torch.zeros(kind.states, 1, 1, dtype=dtype)
+            y, final, *saved = forward(x, weight, None, state, None, ends, cell)
+            backward(y, final, weight, None, None, ends, *saved, cell)
 
 
 def _by_row(state: Tensor, heads: int) -> Tensor:

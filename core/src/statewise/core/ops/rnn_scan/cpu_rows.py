@@ -38,53 +38,53 @@ CODES = {
 }
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _sigmoid_of_sum(a, b, out):
     for k in range(len(out)):
         out[k] = sigmoid(a[k] + b[k])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _tanh_of_sum(a, b, out):
     for k in range(len(out)):
         out[k] = tanh(a[k] + b[k])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _blend(gate, a, other, b, out):
     """`gate * a + other * b`."""
     for k in range(len(out)):
         out[k] = gate[k] * a[k] + other[k] * b[k]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _sigmoid_slope(d, factor, gate, out):
     """Gradient through a sigmoid whose value is `gate` and whose use multiplies it by `factor`."""
     for k in range(len(out)):
         out[k] = d[k] * factor[k] * gate[k] * (1 - gate[k])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _tanh_slope(d, factor, value, out):
     """Gradient through a tanh whose value is `value` and whose use multiplies it by `factor`."""
     for k in range(len(out)):
         out[k] = d[k] * factor[k] * (1 - value[k] * value[k])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _elman(x, rh, new, kept):
     _tanh_of_sum(x[0], rh[0], kept[0])
     new[0, :] = kept[0]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _elman_gradient(kept, d, dx):
     for k in range(d.shape[1]):
         dx[0, k] = d[0, k] * (1 - kept[0, k] * kept[0, k])
     d[0, :] = 0
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _lstm(x, rh, state, new, kept):
     for gate in (0, 1, 3):
         _sigmoid_of_sum(x[gate], rh[gate], kept[gate])
@@ -97,7 +97,7 @@ def _lstm(x, rh, state, new, kept):
         out[k] = gate[k] * squashed[k]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _lstm_gradient(state, kept, d, dx):
     i, f, g, o, squashed, dh, dc = kept[0], kept[1], kept[2], kept[3], kept[4], d[0], d[1]
     _sigmoid_slope(dh, squashed, o, dx[3])
@@ -111,7 +111,7 @@ def _lstm_gradient(state, kept, d, dx):
     dh[:] = 0
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _gru(x, rh, state, new, kept):
     for gate in (0, 1):
         _sigmoid_of_sum(x[gate], rh[gate], kept[gate])
@@ -123,7 +123,7 @@ def _gru(x, rh, state, new, kept):
         out[k] = n[k] + z[k] * (h[k] - n[k])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _gru_gradient(state, kept, d, dx, dz):
     r, z, n, q, h, dh = kept[0], kept[1], kept[2], kept[3], state[0], d[0]
     dn, du = dx[2], dx[1]
@@ -140,7 +140,7 @@ def _gru_gradient(state, kept, d, dx, dz):
         dh[k] *= z[k]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _slstm(x, rh, state, new, kept):
     """The gates are kept as their effects: `write` = e^(i - m'), `keep` = e^(log f + m - m'), and
     sigmoid(f).
@@ -167,7 +167,7 @@ def _slstm(x, rh, state, new, kept):
         out[k] = o[k] * c_new[k] / n_new[k]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _slstm_gradient(state, kept, d, dx):
     """M carries no gradient: h does not depend on it."""
     for k in range(d.shape[1]):
@@ -187,7 +187,7 @@ def _slstm_gradient(state, kept, d, dx):
         d[3, k] = 0
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _diag_gru(x, a, state, new, kept):
     h, z, r, n, out = state[0], kept[0], kept[1], kept[2], new[0]
     for k in range(len(h)):
@@ -200,7 +200,7 @@ def _diag_gru(x, a, state, new, kept):
         out[k] = h[k] + z[k] * (n[k] - h[k])
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _diag_gru_gradient(state, kept, d, dx, a, da):
     for k in range(d.shape[1]):
         z, r, n, h, dh = kept[0, k], kept[1, k], kept[2, k], state[0, k], d[0, k]
@@ -215,7 +215,7 @@ def _diag_gru_gradient(state, kept, d, dx, a, da):
         d[0, k] = dh * (1 - z) + dz * a[0, k] + dr * a[1, k] + through * r
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _diag_lstm(x, a, state, new, kept):
     h, c, f, z, o, squashed = state[0], state[1], kept[0], kept[1], kept[2], kept[3]
     for k in range(len(h)):
@@ -233,7 +233,7 @@ def _diag_lstm(x, a, state, new, kept):
         out[k] = o[k] * squashed[k]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _diag_lstm_gradient(state, kept, d, dx, a, da):
     for k in range(d.shape[1]):
         f, z, o, squashed, h = kept[0, k], kept[1, k], kept[2, k], kept[3, k], state[0, k]
@@ -250,7 +250,7 @@ def _diag_lstm_gradient(state, kept, d, dx, a, da):
         d[1, k] = dc * f
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def forward(cell, x, rh, state, new, kept):
     """One step of the cell numbered `cell`; for the diagonal ones `rh` is the vector per gate."""
     if cell == ELMAN:
@@ -267,7 +267,7 @@ def forward(cell, x, rh, state, new, kept):
         _diag_lstm(x, rh, state, new, kept)
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def backward(cell, state, kept, d, dx, dz):
     """Gradient of one step of a dense cell."""
     if cell == GRU:
@@ -282,7 +282,7 @@ def backward(cell, state, kept, d, dx, dz):
     dz[:] = dx
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def backward_diagonal(cell, state, kept, d, dx, a, da):
     """Gradient of one step of a diagonal cell; adds to `da`."""
     if cell == DIAG_GRU:

@@ -84,14 +84,14 @@ def _backward(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
                 d_top[b, j, f] = gate[0, f] * first[0, f] + gate[1, f] * first[1, f]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _mix(first, second, a, b, out):
     """Adds to out: a * first + b * second, with scalar a and b."""
     for m in range(len(out)):
         out[m] += a * first[m] + b * second[m]
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _dot(a, b):
     total = a[0] * b[0]
     for m in range(1, len(a)):
