@@ -90,18 +90,17 @@ def run(
     begun = None if reset is None else F.pad(reset, (0, spare)).unflatten(1, (chunks, size)).cumsum(2)
     kept = grid if begun is None else torch.where(begun == begun[..., -1:], grid, 0.0)
     cut = None if begun is None else begun[..., -1] > 0
-    states = _starts(system, _product(kept, system.write), state, cut)
-    free = _product(states[:, :, :-1], system.read)
-    free = free if begun is None else torch.where(begun == 0, free, 0.0)
-    if reset is None:
-        y = (free + _product(grid, _toeplitz(system.kernel))).permute(1, 2, 3, 0).flatten(1, 2)[:, :length]
+    starts, last = _states(system, _product(kept, system.write), state, cut)
+    free = _product(starts, system.read)
+    if begun is None or reset is None:
+        y = _in_time(free + _product(grid, _toeplitz(system.kernel)))[:, :length]
     else:
-        y = free.permute(1, 2, 3, 0).flatten(1, 2)[:, :length] + _within(u, system.kernel, reset)
+        y = _in_time(torch.where(begun == 0, free, 0.0))[:, :length] + _within(u, system.kernel, reset)
     if lengths is None and not spare:
-        return y, _as_state(states[:, :, -1].transpose(0, 1), state)
+        return y, _as_state(last.transpose(0, 1), state)
     if lengths is None:
         lengths = torch.full(u.shape[:1], length, device=u.device)
-    return y, _end(system, u, _as_state(states.permute(1, 2, 0, 3), state), reset, lengths)
+    return y, _end(system, u, starts, last, state, reset, lengths)
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
@@ -109,8 +108,14 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(left.flatten(1, 2), right).unflatten(1, left.shape[1:3])
 
 
-def _starts(system: System, writes: Tensor, state: Tensor, cut: Tensor | None) -> Tensor:
-    """The states between the chunks (D, B, S + 1, M): before the first, ..., after the last.
+def _in_time(grid: Tensor) -> Tensor:
+    """From features first (D, B, S, T) to (B, S T, D)."""
+    # Through one flat axis, over which the gradient is made contiguous: products of permuted ones are slow.
+    return grid.flatten().view(grid.shape).permute(1, 2, 3, 0).flatten(1, 2)
+
+
+def _states(system: System, writes: Tensor, state: Tensor, cut: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The states before each chunk (D, B, S, M) and after the last (D, B, M).
 
     Args:
         system: the tables.
@@ -126,13 +131,14 @@ def _starts(system: System, writes: Tensor, state: Tensor, cut: Tensor | None) -
             moved = torch.bmm(carry, over.transpose(1, 2))
             carry = write + (moved if passes is None else torch.where(passes[s][:, None], moved, 0.0))
             states.append(carry)
-        return torch.stack(states, 2)
+        return torch.stack(states[:-1], 2), carry
     features, batch, chunks, _ = writes.shape
     values = _as_state(writes, state).flatten(0, 1)
     decay = over[:, None, None].expand(features, batch, 1, -1).flatten(0, 1)
     marks = None if cut is None else cut.expand(features, batch, chunks).flatten(0, 1)
-    h, _ = linear_scan(decay, values, state.transpose(0, 1).flatten(0, 1), reset=marks)
-    return torch.cat([first[:, :, None], _as_real(h).unflatten(0, (features, batch))], 2)
+    h, last = linear_scan(decay, values, state.transpose(0, 1).flatten(0, 1), reset=marks)
+    h, last = (_as_real(part).unflatten(0, (features, batch)) for part in (h, last))
+    return torch.cat([first[:, :, None], h[:, :, :-1]], 2), last
 
 
 def _within(u: Tensor, kernel: Tensor, reset: Tensor) -> Tensor:
@@ -149,28 +155,39 @@ def _toeplitz(kernel: Tensor) -> Tensor:
     return rows.flip(1)
 
 
-def _end(system: System, u: Tensor, states: Tensor, reset: Tensor | None, lengths: Tensor) -> Tensor:
+def _end(
+    system: System,
+    u: Tensor,
+    starts: Tensor,
+    last: Tensor,
+    like: Tensor,
+    reset: Tensor | None,
+    lengths: Tensor,
+) -> Tensor:
     """The state at each row's end: that before its last, begun chunk, and what that chunk adds.
 
     Args:
         system: the tables.
         u: (B, L, D).
-        states: between the chunks, (B, S + 1, D, N).
+        starts: the states before each chunk, (D, B, S, M).
+        last: the state after the last chunk, (D, B, M).
+        like: a state, for its form.
         reset: (B, L) or None.
         lengths: (B,).
     """
     size = system.kernel.shape[1]
     whole, rest = lengths // size, lengths % size
-    index = whole.view(-1, 1, 1, 1).expand(-1, 1, *states.shape[2:])
-    h = states.gather(1, index)[:, 0]
-    power = rest.view(-1, 1, 1)
+    features, _, chunks, width = starts.shape
+    index = whole.clamp(max=chunks - 1).view(1, -1, 1, 1).expand(features, -1, 1, width)
+    begun = torch.where((whole == chunks)[:, None], last, starts.gather(2, index)[:, :, 0])
+    h, power = _as_state(begun.transpose(0, 1), like), rest.view(-1, 1, 1)
     for k, matrix in enumerate(system.powers[:-1]):
         h = torch.where((power >> k) % 2 == 1, _moved(matrix, h), h)
     # The last T inputs, of which `rest` belong to the chunk; those from before a reset are zero already.
-    last = tail(u, u.new_zeros(u.shape[0], size, u.shape[2]), reset, lengths)
+    window = tail(u, u.new_zeros(u.shape[0], size, u.shape[2]), reset, lengths)
     inside = torch.arange(size, device=u.device) >= size - rest[:, None]
-    last = torch.where(inside[..., None], last, 0.0)
-    added = torch.bmm(last.permute(2, 0, 1), system.write).transpose(0, 1)
+    window = torch.where(inside[..., None], window, 0.0)
+    added = torch.bmm(window.permute(2, 0, 1), system.write).transpose(0, 1)
     if reset is not None:
         seen = F.pad(reset.cumsum(1), (1, 0))
         since = seen.gather(1, lengths[:, None]) - seen.gather(1, (whole * size)[:, None])
