@@ -40,7 +40,7 @@ from statewise.core.ops.gated_delta_rule import reference
 
 __all__ = ["gated_delta_rule", "gated_delta_step", "unit"]
 
-OP = Op("gated_delta_rule", __name__, ("reference", "portable", "cpu"))
+OP = Op("gated_delta_rule", __name__)
 
 EPSILON = 1e-6
 """Added to the squared norm of a key, so that a key of zeros stays zero and its gradient bounded."""
