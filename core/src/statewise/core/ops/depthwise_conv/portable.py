@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "starts"]
 
 
 def forward(
@@ -13,7 +13,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """The output (B, L, D) and the tail (B, K - 1, D) that continues it."""
     taps, length = weight.shape[0], x.shape[1]
-    padded, start = torch.cat([tail, x], 1), _starts(reset)
+    padded, start = torch.cat([tail, x], 1), starts(reset)
     y = torch.zeros_like(x) if bias is None else bias.expand(x.shape).clone()
     for back in range(taps):
         window = padded[:, taps - 1 - back : taps - 1 - back + length]
@@ -35,7 +35,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, weight, bias and tail."""
     taps, length = weight.shape[0], x.shape[1]
-    padded, start = torch.cat([tail, x], 1), _starts(reset)
+    padded, start = torch.cat([tail, x], 1), starts(reset)
     dpadded, dweight, dbias = torch.zeros_like(padded), torch.zeros_like(weight), torch.zeros_like(weight[0])
     if grad is not None:
         dy = grad if lengths is None else grad.masked_fill(_ended(lengths, length), 0)
@@ -51,7 +51,7 @@ def backward(
     return dpadded[:, taps - 1 :].clone(), dweight, dbias, dpadded[:, : taps - 1].clone()
 
 
-def _starts(reset: Tensor | None) -> Tensor | None:
+def starts(reset: Tensor | None) -> Tensor | None:
     """For every step the start of its episode (B, L); before the first reset, a step that no tap reaches."""
     if reset is None:
         return None

@@ -12,48 +12,21 @@ threads.
 from __future__ import annotations
 
 import numba as nb
-import numpy as np
 import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.flat import OPTIONS, TILE, far, flat, items, marks, read, reals, write
 from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
-from statewise.core.ops.simd import LANES, add, fma, load, load_part, mul, store, store_part, stream, zeros
+from statewise.core.ops.simd import LANES, add, fma, mul, zeros
 from statewise.core.ops.threads import over
 
 __all__ = ["backward", "forward"]
 
-OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "arcp"}, "_nrt": False}
-TILE = 512
-"""Reals of a row that one work item takes."""
 BLOCK = 2048
 """Reals of a block: as many steps as fill it are taken for one vector of channels before the next vector."""
-CACHE_LINE = 64
-FAR = 1 << 21
-"""Bytes of an output from which it is written past the caches."""
 NOTHING, STEPS, SUM = 0, 1, 2
 """What to keep of the gradient of a: nothing, every step, or the sum over the steps of a row."""
-_NONE = {
-    kind: np.empty(0, np.float64 if kind in (torch.float64, torch.complex128) else np.float32)
-    for kind in (torch.float32, torch.float64, torch.complex64, torch.complex128)
-}
-_UNCUT = np.empty(0, np.bool_)
-
-
-@nb.njit(**OPTIONS)
-def _read(array, place, count):
-    """The next `count` numbers of an array."""
-    return load(array, place) if count == LANES else load_part(array, place, count)
-
-
-@nb.njit(**OPTIONS)
-def _write(array, place, vector, count, far):
-    if count < LANES:
-        store_part(array, place, count, vector)
-    elif far:
-        stream(array, place, vector)
-    else:
-        store(array, place, vector)
 
 
 @nb.njit(**OPTIONS)
@@ -63,7 +36,7 @@ def _begins(step, mark, h0, cut):
 
 
 @nb.njit(**OPTIONS)
-def _forward(a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pairs, far, lo, hi):
+def _forward(a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pairs, past, lo, hi):
     """Fill h (B, L, width) and last (B, width), which keeps the carry between blocks."""
     tiles = (width + TILE - 1) // TILE
     steps = max(1, BLOCK // width)
@@ -76,18 +49,18 @@ def _forward(a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pa
         for start in range(0, length, steps):
             for d in range(0, size, LANES):
                 count = min(LANES, size - d)
-                carry = _read(last, edge + d, count)
+                carry = read(last, edge + d, count)
                 for step in range(start, min(start + steps, length)):
                     t = length - 1 - step if reverse else step
                     mark = row * length + t
                     here = mark * width + left + d
-                    value = _read(b, here, count)
+                    value = read(b, here, count)
                     if not _begins(step, mark, h0, cut):
-                        decay = _read(a, row * a_batch + t * a_time + left + d, count)
+                        decay = read(a, row * a_batch + t * a_time + left + d, count)
                         value = fma_pairs(decay, carry, value) if pairs else fma(decay, carry, value)
                     carry = value
-                    _write(h, here, value, count, far)
-                _write(last, edge + d, carry, count, False)
+                    write(h, here, value, count, past)
+                write(last, edge + d, carry, count, False)
 
 
 @nb.njit(**OPTIONS)
@@ -110,7 +83,7 @@ def _backward(
     reverse,
     keep,
     pairs,
-    far,
+    past,
     lo,
     hi,
 ):
@@ -129,33 +102,33 @@ def _backward(
         for stop in range(length, 0, -steps):
             for d in range(0, size, LANES):
                 count = min(LANES, size - d)
-                carry = _read(dh0, edge + d, count)
-                total = _read(da, edge + d, count) if keep == SUM else nothing
+                carry = read(dh0, edge + d, count)
+                total = read(da, edge + d, count) if keep == SUM else nothing
                 for step in range(stop - 1, max(stop - steps, 0) - 1, -1):
                     t = length - 1 - step if reverse else step
                     mark = row * length + t
                     here = mark * width + left + d
-                    x = add(_read(g, row * g_batch + t * g_time + left + d, count), carry)
-                    _write(db, here, x, count, far)
+                    x = add(read(g, row * g_batch + t * g_time + left + d, count), carry)
+                    write(db, here, x, count, past)
                     if _begins(step, mark, h0, cut):
                         carry = nothing
                         if keep == STEPS:
-                            _write(da, here, nothing, count, far)
+                            write(da, here, nothing, count, past)
                         continue
-                    decay = _read(a, row * a_batch + t * a_time + left + d, count)
+                    decay = read(a, row * a_batch + t * a_time + left + d, count)
                     carry = fma_conj_pairs(decay, x, nothing) if pairs else mul(decay, x)
                     if keep != NOTHING:
                         if step == 0:
-                            before = _read(h0, edge + d, count)
+                            before = read(h0, edge + d, count)
                         else:
-                            before = _read(h, here + width if reverse else here - width, count)
+                            before = read(h, here + width if reverse else here - width, count)
                         total = fma_conj_pairs(before, x, total) if pairs else fma(before, x, total)
                         if keep == STEPS:
-                            _write(da, here, total, count, far)
+                            write(da, here, total, count, past)
                             total = nothing
-                _write(dh0, edge + d, carry, count, False)
+                write(dh0, edge + d, carry, count, False)
                 if keep == SUM:
-                    _write(da, edge + d, total, count, False)
+                    write(da, edge + d, total, count, False)
 
 
 def forward(
@@ -164,11 +137,11 @@ def forward(
     """All states (B, L, *F) and the last one (B, *F)."""
     h = empty_like(b)
     last = b.new_empty((b.shape[0], *b.shape[2:]))
-    rows, length, width, pairs = _sizes(h)
+    length, width, pairs = h.shape[1], reals(h), h.is_complex()
     a, a_batch, a_time = _transition(a, h)
-    arrays = (_flat(a), _flat(b), _flat(h0, h), _mask(cut), _flat(h), _flat(last))
-    sizes = (length, width, a_batch, a_time, reverse, pairs, _far(h))
-    over(rows * -(-width // TILE), h.numel(), lambda lo, hi: _forward(*arrays, *sizes, lo, hi))
+    arrays = (flat(a), flat(b), flat(h0, h), marks(cut), flat(h), flat(last))
+    sizes = (length, width, a_batch, a_time, reverse, pairs, far(h))
+    over(items(h), h.numel(), lambda lo, hi: _forward(*arrays, *sizes, lo, hi))
     return h, last
 
 
@@ -183,65 +156,35 @@ def backward(
     wants_a: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a (empty unless wanted), b and h0 (empty without h0)."""
-    rows, length, width, pairs = _sizes(h)
+    length, width, pairs = h.shape[1], reals(h), h.is_complex()
     shape, real = a.shape, not a.is_complex()
     a, a_batch, a_time = _transition(a, h)
     g, g_batch, g_time = (h.new_zeros(h.shape[2:]), 0, 0) if grad is None else (grad, length * width, width)
     db = empty_like(h)
-    dh0 = h.new_empty((rows, *h.shape[2:]))
+    dh0 = h.new_empty((h.shape[0], *h.shape[2:]))
     nothing = h.new_empty(0)
     keep = NOTHING if not wants_a else STEPS if a_time else SUM
     da = empty_like((nothing, db, dh0)[keep])
-    gradients = (_flat(g), g_batch, g_time, _flat(grad_last, h))
-    arrays = (_flat(a), a_batch, a_time, _flat(h), _flat(h0, h), _mask(cut), _flat(da), _flat(db), _flat(dh0))
-    sizes = (length, width, reverse, keep, pairs, _far(h))
-    over(
-        rows * -(-width // TILE),
-        h.numel(),
-        lambda lo, hi: _backward(*gradients, *arrays, *sizes, lo, hi),
-    )
+    gradients = (flat(g), g_batch, g_time, flat(grad_last, h))
+    arrays = (flat(a), a_batch, a_time, flat(h), flat(h0, h), marks(cut), flat(da), flat(db), flat(dh0))
+    sizes = (length, width, reverse, keep, pairs, far(h))
+    over(items(h), h.numel(), lambda lo, hi: _backward(*gradients, *arrays, *sizes, lo, hi))
     if wants_a:
         da = _reduce(da if keep == STEPS else da.unsqueeze(1), shape, real)
     return da, db, nothing if h0 is None else dh0
-
-
-def _sizes(h: Tensor) -> tuple[int, int, int, bool]:
-    """Batch, length, reals per step, and whether they come in pairs."""
-    batch, length = h.shape[:2]
-    pairs = h.is_complex()
-    width = h.shape[2:].numel() * (2 if pairs else 1)
-    return batch, length, width, pairs
 
 
 def _transition(a: Tensor, h: Tensor) -> tuple[Tensor, int, int]:
     """The transition as h reads it, and how far it moves per batch row and per step: 0 where shared."""
     if a.dtype != h.dtype:
         a = a.to(h.dtype)
-    width = h.shape[2:].numel() * (2 if h.is_complex() else 1)
+    width = reals(h)
     if a.shape == h.shape:
         return a.contiguous(), h.shape[1] * width, width
     a = a.reshape([1] * (h.ndim - a.ndim) + list(a.shape))
     if a.shape[1] == 1:
         return a.expand(a.shape[0], 1, *h.shape[2:]).contiguous(), width if a.shape[0] > 1 else 0, 0
     return a.expand(h.shape).contiguous(), h.shape[1] * width, width
-
-
-def _flat(tensor: Tensor | None, like: Tensor | None = None) -> np.ndarray:
-    """All reals of a tensor in order, uncopied if it is contiguous; of no tensor none, typed as `like`."""
-    if tensor is None:
-        return _NONE[like.dtype]
-    array = tensor.numpy(force=True).ravel()
-    return array.view(array.real.dtype) if array.dtype.kind == "c" else array
-
-
-def _mask(cut: Tensor | None) -> np.ndarray:
-    return _UNCUT if cut is None else cut.numpy().ravel()
-
-
-def _far(h: Tensor) -> bool:
-    """Whether an output like h is written past the caches: it is large, and its rows begin on cache lines."""
-    row = h.shape[2:].numel() * h.element_size()
-    return h.nbytes >= FAR and row % CACHE_LINE == 0 and h.data_ptr() % CACHE_LINE == 0
 
 
 def _reduce(da: Tensor, shape: torch.Size, real: bool) -> Tensor:
