@@ -287,7 +287,7 @@ def _backward_head(inputs, grads, item, starts, blocks, segment, block, work, er
     clear(zt)
     tile(grads.s_last[item], z)
     transpose(z, zt, keys, values)
-    for part in range(len(saved) - 1, -1, -1):
+    for part in range((blocks - 1) // segment, -1, -1):
         first, end = part * segment, min(blocks, (part + 1) * segment)
         copy(saved[part], states[0])
         _replay(inputs, item, starts, first, end, block, errors, states)
@@ -308,13 +308,16 @@ def backward_heads(inputs, grads, lo, hi):
         np.empty(inputs.cut.shape[1] + 1, np.int64),
     )
     z, zt = scratch(keys * tall, like), scratch(values * wide, like)
+    most = 0
+    for item in range(lo, hi):
+        most = max(most, find_blocks(inputs.cut[place(inputs, item, 0)[0]], starts))
+    segment = max(SEGMENT, int(math.sqrt(inputs.cut.shape[1] // TOKENS)))
+    # made once: large arrays are given back to the system when they are freed, and cost page faults again
+    errors = scratch(most * TOKENS * tall, like).reshape(most, -1)
+    states = scratch(segment * values * wide, like).reshape(segment, -1)
+    saved = scratch((most + segment - 1) // segment * values * wide, like).reshape(-1, values * wide)
     for item in range(lo, hi):
         blocks = find_blocks(inputs.cut[place(inputs, item, 0)[0]], starts)
-        segment = max(SEGMENT, int(math.sqrt(blocks)))
-        parts = (blocks + segment - 1) // segment
-        errors = scratch(blocks * TOKENS * tall, like).reshape(blocks, -1)
-        states = scratch(segment * values * wide, like).reshape(segment, -1)
-        saved = scratch(parts * values * wide, like).reshape(parts, -1)
         _backward_head(
             inputs, grads, item, starts, blocks, segment, block, work, errors, states, saved, z, zt
         )
