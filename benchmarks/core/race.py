@@ -12,9 +12,9 @@ __all__ = ["gradients_of", "race", "ratios"]
 
 
 def race(
-    rivals: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2
+    rivals: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2, calls: int = 1
 ) -> dict[str, list[float]]:
-    """CPU seconds of each rival in each round; every round runs all of them once, in the same order."""
+    """CPU seconds per call of each rival in each round: all of them in turn, `calls` times each."""
     torch.set_num_threads(1)
     for _ in range(warmup):
         for run in rivals.values():
@@ -23,8 +23,9 @@ def race(
     for _ in range(rounds):
         for name, run in rivals.items():
             begun = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - begun)
+            for _ in range(calls):
+                run()
+            seconds[name].append((time.process_time() - begun) / calls)
     return seconds
 
 
