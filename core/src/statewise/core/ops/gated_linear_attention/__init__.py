@@ -35,7 +35,7 @@ from statewise.core.ops.gated_linear_attention import reference
 __all__ = ["gated_linear_attention"]
 
 NAME = "gated_linear_attention"
-OP = Op(NAME, __name__, ("reference", "portable", "cpu"))
+OP = Op(NAME, __name__)
 
 
 def gated_linear_attention(

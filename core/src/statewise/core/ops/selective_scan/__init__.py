@@ -35,7 +35,7 @@ from statewise.core.ops.selective_scan import reference
 __all__ = ["selective_scan"]
 
 NAME = "selective_scan"
-OP = Op(NAME, __name__, ("reference", "portable", "cpu"))
+OP = Op(NAME, __name__)
 SEGMENT = 32
 """Steps from one state that is kept for the gradient to the next."""
 
