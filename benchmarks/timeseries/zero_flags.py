@@ -85,7 +85,7 @@ def measure(path: Path, *flags: str) -> dict[str, Any]:
         "horizon": document["horizon"],
         "first_stamp": forecasts[0]["ds"],
         "methods": ", ".join(sorted(set(document["choices"].values()))),
-        "fallbacks": document["fallbacks"],
+        "fallbacks": ", ".join(document["fallbacks"]),
         "mase": chosen["mase"],
         "naive_mase": naive["mase"],
         "ratio": chosen["mase"] / naive["mase"],
