@@ -32,7 +32,7 @@ from statewise.core.ops.dispatch import Op
 
 __all__ = ["depthwise_conv"]
 
-OP = Op("depthwise_conv", __name__, ("reference", "portable", "cpu"))
+OP = Op("depthwise_conv", __name__)
 
 
 def depthwise_conv(

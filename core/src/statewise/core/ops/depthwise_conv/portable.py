@@ -19,8 +19,8 @@ def forward(
         window = padded[:, taps - 1 - back : taps - 1 - back + length]
         y.addcmul_(_seen(window, start, back), weight[taps - 1 - back])
     if lengths is not None:
-        y.masked_fill_(_ended(lengths, length), 0)
-    rows, index, lost = _tail_index(tail, x, start, lengths)
+        y.masked_fill_(ended(lengths, length), 0)
+    rows, index, lost = tail_index(tail, x, start, lengths)
     return y, padded[rows, index].masked_fill(lost, 0)
 
 
@@ -38,7 +38,7 @@ def backward(
     padded, start = torch.cat([tail, x], 1), starts(reset)
     dpadded, dweight, dbias = torch.zeros_like(padded), torch.zeros_like(weight), torch.zeros_like(weight[0])
     if grad is not None:
-        dy = grad if lengths is None else grad.masked_fill(_ended(lengths, length), 0)
+        dy = grad if lengths is None else grad.masked_fill(ended(lengths, length), 0)
         dbias = dy.sum((0, 1))
         for back in range(taps):
             place = slice(taps - 1 - back, taps - 1 - back + length)
@@ -46,7 +46,7 @@ def backward(
             dpadded[:, place].addcmul_(seen, weight[taps - 1 - back].conj())
             dweight[taps - 1 - back] = (padded[:, place].conj() * seen).sum((0, 1))
     if grad_tail is not None:
-        rows, index, lost = _tail_index(tail, x, start, lengths)
+        rows, index, lost = tail_index(tail, x, start, lengths)
         dpadded[rows, index] += grad_tail.masked_fill(lost, 0)
     return dpadded[:, taps - 1 :].clone(), dweight, dbias, dpadded[:, : taps - 1].clone()
 
@@ -67,12 +67,12 @@ def _seen(values: Tensor, start: Tensor | None, back: int) -> Tensor:
     return values.masked_fill((steps - back < start)[..., None], 0)
 
 
-def _ended(lengths: Tensor, length: int) -> Tensor:
+def ended(lengths: Tensor, length: int) -> Tensor:
     """The steps past the end of each row, (B, L, 1)."""
     return (torch.arange(length, device=lengths.device) >= lengths[:, None])[..., None]
 
 
-def _tail_index(
+def tail_index(
     tail: Tensor, x: Tensor, start: Tensor | None, lengths: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Where the returned tail lies in the old tail followed by x: rows, places, and what a reset cuts off."""
