@@ -40,9 +40,9 @@ def main() -> None:
             protocol={
                 "work": "forward, and the gradients of a and b for a given gradient of h; float32",
                 "loop": "torch.addcmul per step on unbound steps, differentiated by autograd",
-                "mambapy": "pscan, one number of state per channel; it has no initial state and no resets",
-                "clock": "CPU time of one thread, in turns of one call, or of 20 where L is at most 256; "
-                "medians of the rounds' ratios",
+                "mambapy": "pscan, one number of state per channel; it knows no initial state and no resets",
+                "clock": "CPU time of one thread, in turns; a turn is one call, or 20 where L is at most "
+                "256; medians of the rounds' ratios",
                 "bandwidth": f"{TRAFFIC} arrays over the least time, over that of copying 16 MB arrays",
             },
             rows=tuple(rows),

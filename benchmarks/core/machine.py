@@ -1,4 +1,4 @@
-"""What this machine can do at most on one thread: the bandwidth and the matrix products that kernels meet."""
+"""What this machine can do at most on one thread: bandwidth and matrix products."""
 
 from __future__ import annotations
 

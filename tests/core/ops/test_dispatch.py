@@ -132,16 +132,20 @@ def test_without_numba_everything_runs_on_portable_and_says_so_once():
         logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
         sys.modules["numba"] = None
         import torch
-        from statewise.core.ops import explain, linear_scan
+        from statewise.core.ops import depthwise_conv, explain, linear_scan
         a, b = torch.full((1, 3, 2), 0.5, requires_grad=True), torch.ones(1, 3, 2)
         for _ in range(2):
             h, _ = linear_scan(a, b)
             h.sum().backward()
+        y, tail = depthwise_conv(b, torch.ones(2, 2))
         print(h[0, :, 0].tolist(), a.grad[0, :, 0].tolist(), explain("linear_scan")["backend"])
+        print(y[0, :, 0].tolist(), tail[0, :, 0].tolist(), explain("depthwise_conv")["backend"])
     """
-    said, values = run_python(code).strip().split("\n")
+    said, again, scanned, convolved = run_python(code).strip().split("\n")
     assert said.startswith("WARNING linear_scan runs on the backend 'portable': numba does not import")
-    assert values == "[1.0, 1.5, 1.75] [0.0, 3.0, 3.0] portable"
+    assert again.startswith("WARNING depthwise_conv runs on the backend 'portable'")
+    assert scanned == "[1.0, 1.5, 1.75] [0.0, 3.0, 3.0] portable"
+    assert convolved == "[1.0, 2.0, 2.0] [1.0] portable"
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

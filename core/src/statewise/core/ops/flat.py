@@ -6,16 +6,33 @@ reals of it, whatever the number of threads, so that the result does not depend 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numba as nb
 import numpy as np
 import torch
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from torch import Tensor
 
 from statewise.core.ops.simd import LANES, load, load_part, store, store_part, stream
 
-__all__ = ["OPTIONS", "TILE", "far", "flat", "items", "marks", "read", "reals", "write"]
+__all__ = [
+    "KINDS",
+    "MARK",
+    "OPTIONS",
+    "TILE",
+    "address",
+    "array_at",
+    "far",
+    "items",
+    "plain",
+    "read",
+    "reals",
+    "write",
+]
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -29,11 +46,39 @@ CACHE_LINE = 64
 FAR = 1 << 21
 """Bytes of an output from which it is written past the caches: about what the nearest large cache holds."""
 
-_NONE = {
-    kind: np.empty(0, np.float64 if kind in (torch.float64, torch.complex128) else np.float32)
-    for kind in (torch.float32, torch.float64, torch.complex64, torch.complex128)
+KINDS = {
+    torch.float32: np.empty(0, np.float32),
+    torch.float64: np.empty(0, np.float64),
+    torch.complex64: np.empty(0, np.float32),
+    torch.complex128: np.empty(0, np.float64),
 }
-_UNMARKED = np.empty(0, np.bool_)
+"""For every dtype an array of its reals, to be the `like` of `array_at`."""
+MARK = np.empty(0, np.uint8)
+"""The `like` of a boolean mask."""
+
+
+@intrinsic
+def array_at(typing_context, address, like):
+    """The memory from `address` on as an array of the element type of `like`; its length is not known.
+
+    A kernel takes addresses because making an array of a tensor costs more than a microsecond, each.
+    """
+    kind = types.Array(like.dtype, 1, "C")
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = context.make_array(kind)(context, builder)
+        item = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+        populate_array(
+            array,
+            data=builder.inttoptr(args[0], array.data.type),
+            shape=cgutils.pack_array(builder, [context.get_constant(types.intp, 0)]),
+            strides=cgutils.pack_array(builder, [item]),
+            itemsize=item,
+            meminfo=None,
+        )
+        return array._getvalue()
+
+    return kind(types.intp, like), code
 
 
 @nb.njit(**OPTIONS)
@@ -53,30 +98,31 @@ def write(array, place, vector, count, past):
         store(array, place, vector)
 
 
-def flat(tensor: Tensor | None, like: Tensor | None = None) -> np.ndarray:
-    """All reals of a tensor in order, uncopied if it is contiguous; of no tensor none, typed as `like`."""
-    if tensor is None:
-        return _NONE[like.dtype]  # type: ignore[union-attr]
-    array = tensor.numpy(force=True).ravel()
-    return array.view(array.real.dtype) if array.dtype.kind == "c" else array
+def plain(tensor: Tensor) -> Tensor:
+    """The tensor with its numbers in memory as they are and in order: itself, where that is so already."""
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
+    return tensor.contiguous()
 
 
-def marks(mask: Tensor | None) -> np.ndarray:
-    """A boolean mask in order; of no mask nothing."""
-    return _UNMARKED if mask is None else mask.numpy().ravel()
+def address(tensor: Tensor | None) -> int:
+    """Where a plain tensor begins in memory, 0 for none. The caller keeps the tensor alive."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def reals(tensor: Tensor) -> int:
     """Reals in one step (the axes from the third on) of a tensor (B, L, ...)."""
-    return tensor.shape[2:].numel() * (2 if tensor.is_complex() else 1)
+    return math.prod(tensor.shape[2:]) * (2 if tensor.is_complex() else 1)
 
 
-def items(tensor: Tensor) -> int:
-    """Work items of a tensor (B, L, ...)."""
-    return tensor.shape[0] * -(-reals(tensor) // TILE)
+def items(tensor: Tensor, width: int) -> int:
+    """Work items of a tensor (B, L, ...) with `width` reals per step."""
+    return tensor.shape[0] * -(-width // TILE)
 
 
-def far(tensor: Tensor) -> bool:
+def far(tensor: Tensor, width: int) -> bool:
     """Whether to write an output (B, L, ...) past the caches: large, and its rows fill cache lines."""
-    row = tensor.shape[2:].numel() * tensor.element_size()
-    return tensor.nbytes >= FAR and row % CACHE_LINE == 0 and tensor.data_ptr() % CACHE_LINE == 0
+    if tensor.nbytes < FAR:
+        return False
+    row = width * KINDS[tensor.dtype].itemsize
+    return row % CACHE_LINE == 0 and tensor.data_ptr() % CACHE_LINE == 0

@@ -22,7 +22,19 @@ from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
 from statewise.core.ops.depthwise_conv.portable import starts
-from statewise.core.ops.flat import OPTIONS, TILE, far, flat, items, read, reals, write
+from statewise.core.ops.flat import (
+    KINDS,
+    OPTIONS,
+    TILE,
+    address,
+    array_at,
+    far,
+    items,
+    plain,
+    read,
+    reals,
+    write,
+)
 from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
 from statewise.core.ops.simd import LANES, add, fma, zeros
 from statewise.core.ops.threads import over
@@ -44,10 +56,14 @@ def _input(x, tail, row, s, length, width, taps, place, count):
 
 
 @nb.njit(**OPTIONS)
-def _forward(x, w, bias, tail, start, end, kept, y, out, length, width, taps, pairs, past, lo, hi):
+def _forward(kind, x, w, bias, tail, y, out, start, end, kept, length, width, taps, pairs, past, lo, hi):
     """Fill y (B, L, width) and the returned tail (B, K - 1, width) for the items lo..hi."""
+    x_, w_, tail_, y_, out_ = (
+        array_at(x, kind), array_at(w, kind), array_at(tail, kind), array_at(y, kind), array_at(out, kind)
+    )  # fmt: skip
+    bias_ = array_at(bias, kind)
     tiles = (width + TILE - 1) // TILE
-    nothing = zeros(x)
+    nothing = zeros(kind)
     for item in range(lo, hi):
         row, left = item // tiles, item % tiles * TILE
         size = min(TILE, width - left)
@@ -59,28 +75,32 @@ def _forward(x, w, bias, tail, start, end, kept, y, out, length, width, taps, pa
                     total = nothing
                     if t < end[row]:
                         first = t - taps + 1
-                        if bias.size:
-                            total = read(bias, d, count)
+                        if bias:
+                            total = read(bias_, d, count)
                         for s in range(max(first, start[row * length + t]) if start.size else first, t + 1):
-                            value = _input(x, tail, row, s, length, width, taps, d, count)
-                            weight = read(w, (s - first) * width + d, count)
+                            value = _input(x_, tail_, row, s, length, width, taps, d, count)
+                            weight = read(w_, (s - first) * width + d, count)
                             total = fma_pairs(weight, value, total) if pairs else fma(weight, value, total)
-                    write(y, (row * length + t) * width + d, total, count, past)
+                    write(y_, (row * length + t) * width + d, total, count, past)
         for place in range(taps - 1):
             s = end[row] - (taps - 1) + place
             for d in range(left, left + size, LANES):
                 count = min(LANES, left + size - d)
                 value = nothing
                 if kept.size == 0 or s >= kept[row]:
-                    value = _input(x, tail, row, s, length, width, taps, d, count)
-                write(out, (row * (taps - 1) + place) * width + d, value, count, False)
+                    value = _input(x_, tail_, row, s, length, width, taps, d, count)
+                write(out_, (row * (taps - 1) + place) * width + d, value, count, False)
 
 
 @nb.njit(**OPTIONS)
-def _backward_inputs(g, g_out, w, follows, end, kept, dx, dtail, length, width, taps, pairs, past, lo, hi):
+def _backward_inputs(
+    kind, g, g_out, w, dx, dtail, follows, end, kept, length, width, taps, pairs, past, lo, hi
+):
     """Fill dx (B, L, width) and dtail (B, K - 1, width) for the items lo..hi."""
+    g_, g_out_, w_ = array_at(g, kind), array_at(g_out, kind), array_at(w, kind)
+    dx_, dtail_ = array_at(dx, kind), array_at(dtail, kind)
     tiles = (width + TILE - 1) // TILE
-    nothing = zeros(g)
+    nothing = zeros(kind)
     for item in range(lo, hi):
         row, left = item // tiles, item % tiles * TILE
         size = min(TILE, width - left)
@@ -91,22 +111,24 @@ def _backward_inputs(g, g_out, w, follows, end, kept, dx, dtail, length, width, 
                 for s in range(begin, min(begin + steps, length)):
                     total = nothing
                     place = s + taps - 1 - end[row]
-                    if g_out.size and 0 <= place < taps - 1 and (kept.size == 0 or s >= kept[row]):
-                        total = read(g_out, (row * (taps - 1) + place) * width + d, count)
+                    if g_out and 0 <= place < taps - 1 and (kept.size == 0 or s >= kept[row]):
+                        total = read(g_out_, (row * (taps - 1) + place) * width + d, count)
                     until = follows[row * (length + 1) + max(s + 1, 0)] if follows.size else end[row]
-                    for t in range(max(s, 0), min(until, s + taps)):
-                        weight = read(w, (taps - 1 + s - t) * width + d, count)
-                        value = read(g, (row * length + t) * width + d, count)
+                    for t in range(max(s, 0), min(until, s + taps) if g else 0):
+                        weight = read(w_, (taps - 1 + s - t) * width + d, count)
+                        value = read(g_, (row * length + t) * width + d, count)
                         total = fma_conj_pairs(weight, value, total) if pairs else fma(weight, value, total)
                     if s < 0:
-                        write(dtail, (row * (taps - 1) + taps - 1 + s) * width + d, total, count, False)
+                        write(dtail_, (row * (taps - 1) + taps - 1 + s) * width + d, total, count, False)
                     else:
-                        write(dx, (row * length + s) * width + d, total, count, past)
+                        write(dx_, (row * length + s) * width + d, total, count, past)
 
 
 @nb.njit(**OPTIONS)
-def _backward_taps(g, x, tail, start, end, dw, dbias, length, width, taps, pairs, lo, hi):
+def _backward_taps(kind, g, x, tail, dw, dbias, start, end, length, width, taps, pairs, lo, hi):
     """Add the items lo..hi to dw (B, K, width) and dbias (B, width): one row of sums per row of the batch."""
+    g_, x_, tail_ = array_at(g, kind), array_at(x, kind), array_at(tail, kind)
+    dw_, dbias_ = array_at(dw, kind), array_at(dbias, kind)
     tiles = (width + TILE - 1) // TILE
     for item in range(lo, hi):
         row, left = item // tiles, item % tiles * TILE
@@ -116,19 +138,19 @@ def _backward_taps(g, x, tail, start, end, dw, dbias, length, width, taps, pairs
             stop = min(begin + steps, end[row])
             for d in range(left, left + size, LANES):
                 count = min(LANES, left + size - d)
-                total = read(dbias, row * width + d, count)
+                total = read(dbias_, row * width + d, count)
                 for t in range(begin, stop):
-                    total = add(total, read(g, (row * length + t) * width + d, count))
-                write(dbias, row * width + d, total, count, False)
+                    total = add(total, read(g_, (row * length + t) * width + d, count))
+                write(dbias_, row * width + d, total, count, False)
                 for k in range(taps):
-                    total = read(dw, (row * taps + k) * width + d, count)
+                    total = read(dw_, (row * taps + k) * width + d, count)
                     for t in range(begin, stop):
                         s = t - taps + 1 + k
                         if start.size == 0 or s >= start[row * length + t]:
-                            value = _input(x, tail, row, s, length, width, taps, d, count)
-                            given = read(g, (row * length + t) * width + d, count)
+                            value = _input(x_, tail_, row, s, length, width, taps, d, count)
+                            given = read(g_, (row * length + t) * width + d, count)
                             total = fma_conj_pairs(value, given, total) if pairs else fma(value, given, total)
-                    write(dw, (row * taps + k) * width + d, total, count, False)
+                    write(dw_, (row * taps + k) * width + d, total, count, False)
 
 
 def forward(
@@ -136,10 +158,17 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """The output (B, L, D) and the tail (B, K - 1, D) that continues it."""
     y, out = empty_like(x), torch.empty_like(tail, memory_format=torch.contiguous_format)
-    sizes = _sizes(x, weight)
+    inputs = [None if tensor is None else plain(tensor) for tensor in (x, weight, bias, tail)]
+    places = [address(tensor) for tensor in (*inputs, y, out)]
     start, _, end, kept = _episodes(reset, lengths, *x.shape[:2])
-    arrays = (flat(x), flat(weight), flat(bias, x), flat(tail), start, end, kept, flat(y), flat(out))
-    over(items(x), x.numel(), lambda lo, hi: _forward(*arrays, *sizes, far(y), lo, hi))
+    length, width, taps, pairs = _sizes(x, weight)
+    sizes = (length, width, taps, pairs, far(y, width))
+    kind = KINDS[x.dtype]
+
+    def run(lo: int, hi: int) -> None:
+        _forward(kind, *places, start, end, kept, *sizes, lo, hi)
+
+    over(items(x, width), x.numel(), run)
     return y, out
 
 
@@ -155,17 +184,20 @@ def backward(
     """Gradients of x, weight, bias and tail."""
     dx, dtail = empty_like(x), torch.empty_like(tail, memory_format=torch.contiguous_format)
     dw, dbias = (x.new_zeros((x.shape[0], *size)) for size in (weight.shape, weight.shape[1:]))
+    inputs = [None if tensor is None else plain(tensor) for tensor in (grad, grad_tail, x, weight, tail)]
+    g, g_tail, x_at, w_at, tail_at = (address(tensor) for tensor in inputs)
     start, follows, end, kept = _episodes(reset, lengths, *x.shape[:2])
-    sizes = _sizes(x, weight)
-    g = flat(torch.zeros_like(x) if grad is None else grad)
-    inputs = (g, flat(grad_tail, x), flat(weight), follows, end, kept, flat(dx), flat(dtail))
-    sums = (g, flat(x), flat(tail), start, end, flat(dw), flat(dbias))
+    sizes, kind = _sizes(x, weight), KINDS[x.dtype]
+    to_inputs = (kind, g, g_tail, w_at, address(dx), address(dtail), follows, end, kept, *sizes)
+    to_taps = (kind, g, x_at, tail_at, address(dw), address(dbias), start, end, *sizes)
+    past = far(dx, sizes[1])
 
     def run(lo: int, hi: int) -> None:
-        _backward_inputs(*inputs, *sizes, far(dx), lo, hi)
-        _backward_taps(*sums, *sizes, lo, hi)
+        _backward_inputs(*to_inputs, past, lo, hi)
+        if g:
+            _backward_taps(*to_taps, lo, hi)
 
-    over(items(x), x.numel(), run)
+    over(items(x, sizes[1]), x.numel(), run)
     dweight, dshift = (torch.from_numpy(part.numpy().sum(0)) for part in (dw, dbias))
     return dx, dweight, dshift, dtail
 

@@ -64,20 +64,21 @@ def forward(
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     marks = x.new_empty(0, dtype=torch.int64) if start is None else start.contiguous()
     shift = weight if bias is None else bias.contiguous()
-    _forward[(batch, triton.cdiv(length, STEPS), triton.cdiv(width, CHANNELS))](
-        padded,
-        weight.contiguous(),
-        shift,
-        marks,
-        y,
-        length,
-        width,
-        TAPS=weight.shape[0],
-        HAS_BIAS=bias is not None,
-        HAS_START=start is not None,
-        STEPS=STEPS,
-        CHANNELS=CHANNELS,
-    )
+    with torch.cuda.device_of(x):
+        _forward[(batch, triton.cdiv(length, STEPS), triton.cdiv(width, CHANNELS))](
+            padded,
+            weight.contiguous(),
+            shift,
+            marks,
+            y,
+            length,
+            width,
+            TAPS=weight.shape[0],
+            HAS_BIAS=bias is not None,
+            HAS_START=start is not None,
+            STEPS=STEPS,
+            CHANNELS=CHANNELS,
+        )
     if lengths is not None:
         y.masked_fill_(portable.ended(lengths, length), 0)
     rows, index, lost = portable.tail_index(tail, x, start, lengths)

@@ -99,7 +99,7 @@ def _forward(
 def _forward_fake(
     a: Tensor, b: Tensor, h0: Tensor | None, cut: Tensor | None, reverse: bool, backend: str
 ) -> tuple[Tensor, Tensor]:
-    return b.new_empty(b.shape), b.new_empty((b.shape[0], *b.shape[2:]))
+    return b.new_empty(b.shape), b.new_empty(b.shape[:1] + b.shape[2:])
 
 
 def _backward(
@@ -127,8 +127,11 @@ def _backward_fake(
     backend: str,
     wants_a: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_h0 = h.new_empty(0) if h0 is None else h0.new_empty(h0.shape)
-    return a.new_empty(a.shape if wants_a else 0), h.new_empty(h.shape), grad_h0
+    return (
+        a.new_empty(a.shape if wants_a else 0),
+        h.new_empty(h.shape),
+        h.new_empty(h.shape[:1] + h.shape[2:]),
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

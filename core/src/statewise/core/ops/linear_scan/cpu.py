@@ -16,7 +16,20 @@ import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
-from statewise.core.ops.flat import OPTIONS, TILE, far, flat, items, marks, read, reals, write
+from statewise.core.ops.flat import (
+    KINDS,
+    MARK,
+    OPTIONS,
+    TILE,
+    address,
+    array_at,
+    far,
+    items,
+    plain,
+    read,
+    reals,
+    write,
+)
 from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
 from statewise.core.ops.simd import LANES, add, fma, mul, zeros
 from statewise.core.ops.threads import over
@@ -30,48 +43,41 @@ NOTHING, STEPS, SUM = 0, 1, 2
 
 
 @nb.njit(**OPTIONS)
-def _begins(step, mark, h0, cut):
-    """Whether the state before this step counts as zero."""
-    return (step == 0 and h0.size == 0) or (cut.size > 0 and cut[mark])
-
-
-@nb.njit(**OPTIONS)
-def _forward(a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pairs, past, lo, hi):
+def _forward(kind, a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pairs, past, lo, hi):
     """Fill h (B, L, width) and last (B, width), which keeps the carry between blocks."""
+    a_, b_, h0_, cut_ = array_at(a, kind), array_at(b, kind), array_at(h0, kind), array_at(cut, MARK)
+    h_, last_ = array_at(h, kind), array_at(last, kind)
     tiles = (width + TILE - 1) // TILE
     steps = max(1, BLOCK // width)
     for item in range(lo, hi):
         row, left = item // tiles, item % tiles * TILE
-        size = min(TILE, width - left)
-        edge = row * width + left
-        for d in range(size):
-            last[edge + d] = h0[edge + d] if h0.size else 0
-        for start in range(0, length, steps):
-            for d in range(0, size, LANES):
-                count = min(LANES, size - d)
-                carry = read(last, edge + d, count)
+        right = min(left + TILE, width)
+        for start in range(0, max(length, 1), steps):
+            for d in range(left, right, LANES):
+                count = min(LANES, right - d)
+                carry = zeros(kind)
+                if start > 0:
+                    carry = read(last_, row * width + d, count)
+                elif h0:
+                    carry = read(h0_, row * width + d, count)
                 for step in range(start, min(start + steps, length)):
                     t = length - 1 - step if reverse else step
-                    mark = row * length + t
-                    here = mark * width + left + d
-                    value = read(b, here, count)
-                    if not _begins(step, mark, h0, cut):
-                        decay = read(a, row * a_batch + t * a_time + left + d, count)
+                    here = (row * length + t) * width + d
+                    value = read(b_, here, count)
+                    if not (cut and cut_[row * length + t]) and (step > 0 or h0):
+                        decay = read(a_, row * a_batch + t * a_time + d, count)
                         value = fma_pairs(decay, carry, value) if pairs else fma(decay, carry, value)
                     carry = value
-                    write(h, here, value, count, past)
-                write(last, edge + d, carry, count, False)
+                    write(h_, here, value, count, past)
+                write(last_, row * width + d, carry, count, False)
 
 
 @nb.njit(**OPTIONS)
 def _backward(
+    kind,
     g,
-    g_batch,
-    g_time,
     g_last,
     a,
-    a_batch,
-    a_time,
     h,
     h0,
     cut,
@@ -80,68 +86,74 @@ def _backward(
     dh0,
     length,
     width,
+    a_batch,
+    a_time,
     reverse,
-    keep,
     pairs,
+    keep,
     past,
     lo,
     hi,
 ):
     """Fill da, db (B, L, width) and dh0 (B, width), which keeps the carry between blocks."""
+    g_, g_last_, a_ = array_at(g, kind), array_at(g_last, kind), array_at(a, kind)
+    h_, h0_, cut_ = array_at(h, kind), array_at(h0, kind), array_at(cut, MARK)
+    da_, db_, dh0_ = array_at(da, kind), array_at(db, kind), array_at(dh0, kind)
     tiles = (width + TILE - 1) // TILE
     steps = max(1, BLOCK // width)
-    nothing = zeros(h)
+    blocks = max(1, (length + steps - 1) // steps)
+    nothing = zeros(kind)
     for item in range(lo, hi):
         row, left = item // tiles, item % tiles * TILE
-        size = min(TILE, width - left)
-        edge = row * width + left
-        for d in range(size):
-            dh0[edge + d] = g_last[edge + d] if g_last.size else 0
-            if keep == SUM:
-                da[edge + d] = 0
-        for stop in range(length, 0, -steps):
-            for d in range(0, size, LANES):
-                count = min(LANES, size - d)
-                carry = read(dh0, edge + d, count)
-                total = read(da, edge + d, count) if keep == SUM else nothing
-                for step in range(stop - 1, max(stop - steps, 0) - 1, -1):
+        right = min(left + TILE, width)
+        for block in range(blocks - 1, -1, -1):
+            for d in range(left, right, LANES):
+                count = min(LANES, right - d)
+                carry = total = nothing
+                if block < blocks - 1:
+                    carry = read(dh0_, row * width + d, count)
+                    if keep == SUM:
+                        total = read(da_, row * width + d, count)
+                elif g_last:
+                    carry = read(g_last_, row * width + d, count)
+                for step in range(min((block + 1) * steps, length) - 1, block * steps - 1, -1):
                     t = length - 1 - step if reverse else step
-                    mark = row * length + t
-                    here = mark * width + left + d
-                    x = add(read(g, row * g_batch + t * g_time + left + d, count), carry)
-                    write(db, here, x, count, past)
-                    if _begins(step, mark, h0, cut):
+                    here = (row * length + t) * width + d
+                    x = add(read(g_, here, count), carry) if g else carry
+                    write(db_, here, x, count, past)
+                    if (cut and cut_[row * length + t]) or not (step > 0 or h0):
                         carry = nothing
                         if keep == STEPS:
-                            write(da, here, nothing, count, past)
+                            write(da_, here, nothing, count, past)
                         continue
-                    decay = read(a, row * a_batch + t * a_time + left + d, count)
+                    decay = read(a_, row * a_batch + t * a_time + d, count)
                     carry = fma_conj_pairs(decay, x, nothing) if pairs else mul(decay, x)
                     if keep != NOTHING:
                         if step == 0:
-                            before = read(h0, edge + d, count)
+                            before = read(h0_, row * width + d, count)
                         else:
-                            before = read(h, here + width if reverse else here - width, count)
+                            before = read(h_, here + width if reverse else here - width, count)
                         total = fma_conj_pairs(before, x, total) if pairs else fma(before, x, total)
                         if keep == STEPS:
-                            write(da, here, total, count, past)
+                            write(da_, here, total, count, past)
                             total = nothing
-                write(dh0, edge + d, carry, count, False)
+                write(dh0_, row * width + d, carry, count, False)
                 if keep == SUM:
-                    write(da, edge + d, total, count, False)
+                    write(da_, row * width + d, total, count, False)
 
 
 def forward(
     a: Tensor, b: Tensor, h0: Tensor | None, cut: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     """All states (B, L, *F) and the last one (B, *F)."""
-    h = empty_like(b)
-    last = b.new_empty((b.shape[0], *b.shape[2:]))
-    length, width, pairs = h.shape[1], reals(h), h.is_complex()
-    a, a_batch, a_time = _transition(a, h)
-    arrays = (flat(a), flat(b), flat(h0, h), marks(cut), flat(h), flat(last))
-    sizes = (length, width, a_batch, a_time, reverse, pairs, far(h))
-    over(items(h), h.numel(), lambda lo, hi: _forward(*arrays, *sizes, lo, hi))
+    h, last = empty_like(b), b.new_empty(b.shape[:1] + b.shape[2:])
+    width, pairs = reals(h), h.is_complex()
+    a, a_batch, a_time = _transition(a, h, width)
+    inputs = [a, plain(b), None if h0 is None else plain(h0), None if cut is None else cut.contiguous()]
+    places = [address(tensor) for tensor in (*inputs, h, last)]
+    sizes = (h.shape[1], width, a_batch, a_time, reverse, pairs, far(h, width))
+    kind = KINDS[h.dtype]
+    over(items(h, width), h.numel(), lambda lo, hi: _forward(kind, *places, *sizes, lo, hi))
     return h, last
 
 
@@ -155,36 +167,32 @@ def backward(
     reverse: bool,
     wants_a: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a (empty unless wanted), b and h0 (empty without h0)."""
-    length, width, pairs = h.shape[1], reals(h), h.is_complex()
-    shape, real = a.shape, not a.is_complex()
-    a, a_batch, a_time = _transition(a, h)
-    g, g_batch, g_time = (h.new_zeros(h.shape[2:]), 0, 0) if grad is None else (grad, length * width, width)
-    db = empty_like(h)
-    dh0 = h.new_empty((h.shape[0], *h.shape[2:]))
-    nothing = h.new_empty(0)
+    """Gradients of a (empty unless wanted), b and h0."""
+    shape, real, width, pairs = a.shape, not a.is_complex(), reals(h), h.is_complex()
+    a, a_batch, a_time = _transition(a, h, width)
+    db, dh0 = empty_like(h), h.new_empty(h.shape[:1] + h.shape[2:])
     keep = NOTHING if not wants_a else STEPS if a_time else SUM
-    da = empty_like((nothing, db, dh0)[keep])
-    gradients = (flat(g), g_batch, g_time, flat(grad_last, h))
-    arrays = (flat(a), a_batch, a_time, flat(h), flat(h0, h), marks(cut), flat(da), flat(db), flat(dh0))
-    sizes = (length, width, reverse, keep, pairs, far(h))
-    over(items(h), h.numel(), lambda lo, hi: _backward(*gradients, *arrays, *sizes, lo, hi))
+    da = h.new_empty(0) if keep == NOTHING else empty_like(db if keep == STEPS else dh0)
+    inputs = [None if tensor is None else plain(tensor) for tensor in (grad, grad_last, a, h, h0, cut)]
+    places = [address(tensor) for tensor in (*inputs, da, db, dh0)]
+    sizes = (h.shape[1], width, a_batch, a_time, reverse, pairs, keep, far(h, width))
+    kind = KINDS[h.dtype]
+    over(items(h, width), h.numel(), lambda lo, hi: _backward(kind, *places, *sizes, lo, hi))
     if wants_a:
         da = _reduce(da if keep == STEPS else da.unsqueeze(1), shape, real)
-    return da, db, nothing if h0 is None else dh0
+    return da, db, dh0
 
 
-def _transition(a: Tensor, h: Tensor) -> tuple[Tensor, int, int]:
+def _transition(a: Tensor, h: Tensor, width: int) -> tuple[Tensor, int, int]:
     """The transition as h reads it, and how far it moves per batch row and per step: 0 where shared."""
     if a.dtype != h.dtype:
         a = a.to(h.dtype)
-    width = reals(h)
     if a.shape == h.shape:
-        return a.contiguous(), h.shape[1] * width, width
+        return plain(a), h.shape[1] * width, width
     a = a.reshape([1] * (h.ndim - a.ndim) + list(a.shape))
     if a.shape[1] == 1:
-        return a.expand(a.shape[0], 1, *h.shape[2:]).contiguous(), width if a.shape[0] > 1 else 0, 0
-    return a.expand(h.shape).contiguous(), h.shape[1] * width, width
+        return plain(a.expand(a.shape[0], 1, *h.shape[2:])), width if a.shape[0] > 1 else 0, 0
+    return plain(a.expand(h.shape)), h.shape[1] * width, width
 
 
 def _reduce(da: Tensor, shape: torch.Size, real: bool) -> Tensor:

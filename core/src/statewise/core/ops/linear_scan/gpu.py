@@ -170,7 +170,7 @@ def backward(
     reverse: bool,
     wants_a: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a (empty unless wanted), b and h0 (empty without h0)."""
+    """Gradients of a (empty unless wanted), b and h0."""
     rows, length, width = _sizes(h)
     shape, real = a.shape, not a.is_complex()
     a, a_batch, a_time = _transition(a, h)
@@ -203,7 +203,7 @@ def backward(
         )
     if wants_a:
         da = (da.real.contiguous() if real and da.is_complex() else da).sum_to_size(shape)
-    return da, db, h.new_empty(0) if h0 is None else dh0
+    return da, db, dh0
 
 
 def _sizes(h: Tensor) -> tuple[int, int, int]:

@@ -30,14 +30,14 @@ def backward(
     reverse: bool,
     wants_a: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a (empty unless wanted), b and h0 (empty without h0)."""
+    """Gradients of a (empty unless wanted), b and h0."""
     order = _order(h.shape[1], reverse)
     d = torch.empty_like(h)
     last = torch.zeros_like(h[:, 0]) if grad_last is None else grad_last
     gradients = h.new_zeros(()).expand(h.shape) if grad is None else grad
     carry = _run_back(d, gradients.unbind(1), a.conj_physical(), last, cut, order)
     da = _transition_gradient(a, d, h, h0, cut, reverse) if wants_a else a.new_empty(0)
-    return da, d, h.new_empty(0) if h0 is None else carry.clone()
+    return da, d, carry.clone()
 
 
 def _order(length: int, reverse: bool) -> list[int]:
