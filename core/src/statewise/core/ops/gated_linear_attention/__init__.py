@@ -31,8 +31,9 @@ from statewise.core.errors import UserError
 from statewise.core.ops.arguments import argument_error, check_mask, check_shape, state_dtype
 from statewise.core.ops.dispatch import Op
 from statewise.core.ops.gated_linear_attention import reference
+from statewise.core.ops.gated_linear_attention.reference import gated_linear_attention_step
 
-__all__ = ["gated_linear_attention"]
+__all__ = ["gated_linear_attention", "gated_linear_attention_step"]
 
 NAME = "gated_linear_attention"
 OP = Op(NAME, __name__)

@@ -1,11 +1,36 @@
-"""The loop that defines `gated_linear_attention`; autograd differentiates it, any number of times."""
+"""The step and the loop that define `gated_linear_attention`; autograd differentiates them at will."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["gated_linear_attention"]
+__all__ = ["gated_linear_attention", "gated_linear_attention_step"]
+
+
+def gated_linear_attention_step(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, state: Tensor, *, scale: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """One step in plain torch, for streams and exporters.
+
+    Args:
+        q: the query, (B, H, K).
+        k: the key, (B, H, K).
+        v: the value, (B, H, V).
+        g: the log decay: None, (H,), (B, H) or (B, H, K).
+        state: the state before, (B, H, K, V).
+        scale: factor of the output; None is K^-1/2.
+
+    Returns:
+        o (B, H, V) and the state after the step, in the dtype of the state.
+    """
+    q, k, v = (x.to(state.dtype) for x in (q, k, v))
+    if g is not None:
+        decay = torch.exp(g.to(state.dtype))
+        state = (decay if g.ndim == 3 else decay.unsqueeze(-1)).unsqueeze(-1) * state
+    state = state + k.unsqueeze(-1) * v.unsqueeze(-2)
+    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    return factor * (q.unsqueeze(-1) * state).sum(-2), state
 
 
 def gated_linear_attention(
@@ -25,22 +50,16 @@ def gated_linear_attention(
     """
     batch, length, heads, keys = q.shape
     state = q.new_zeros(batch, heads, keys, v.shape[-1]) if s0 is None else s0
-    decays = _decays(g, q).unbind(1)
-    queries, writes = (scale * q).unbind(1), (k.unsqueeze(-1) * v.unsqueeze(-2)).unbind(1)
+    decays = (g,) * length if g is None or g.ndim == 1 else g.unbind(1)
+    queries, keyed, values = q.unbind(1), k.unbind(1), v.unbind(1)
     outputs = [torch.zeros_like(v[:, 0])] * length
     for t in reversed(range(length)) if reverse else range(length):
         before = state if cut is None else state.masked_fill(cut[:, t].view(-1, 1, 1, 1), 0)
-        after = decays[t].unsqueeze(-1) * before + writes[t]
-        output = (queries[t].unsqueeze(-1) * after).sum(-2)
+        output, after = gated_linear_attention_step(
+            queries[t], keyed[t], values[t], decays[t], before, scale=scale
+        )
         if lengths is not None:
             ended = (t >= lengths).view(-1, 1, 1, 1)
             after, output = torch.where(ended, state, after), output.masked_fill(ended[..., 0], 0)
         state, outputs[t] = after, output
     return torch.stack(outputs, 1) if outputs else v.clone(), state.clone()
-
-
-def _decays(g: Tensor | None, q: Tensor) -> Tensor:
-    """The decays exp(g) with all axes of q: (B, L, H, K or 1)."""
-    if g is None:
-        return torch.ones_like(q[..., :1])
-    return torch.exp(g if g.ndim == 4 else g.unsqueeze(-1)).expand(*q.shape[:3], -1)

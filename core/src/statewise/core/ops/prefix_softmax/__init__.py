@@ -28,7 +28,7 @@ Feng et al., "Attention as an RNN", 2024.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,22 +36,12 @@ from torch import Tensor
 from statewise.core.ops.arguments import argument_error, check_mask, check_shape, state_dtype
 from statewise.core.ops.dispatch import Op
 from statewise.core.ops.prefix_softmax import reference
+from statewise.core.ops.prefix_softmax.reference import PrefixState, prefix_softmax_step
 
-__all__ = ["PrefixState", "prefix_softmax"]
+__all__ = ["PrefixState", "prefix_softmax", "prefix_softmax_step"]
 
 NAME = "prefix_softmax"
 OP = Op(NAME, __name__, ("reference", "portable", "cpu"))
-
-
-class PrefixState(NamedTuple):
-    """What has been seen of an episode; zeros before the first step. Two of them can be merged."""
-
-    m: Tensor
-    """(B, H), the greatest score."""
-    u: Tensor
-    """(B, H), the sum of exp(s - m)."""
-    w: Tensor
-    """(B, H, V), the sum of exp(s - m) v."""
 
 
 def prefix_softmax(
