@@ -15,6 +15,13 @@ __all__ = ["LAYERS", "build"]
 LAYERS = Registry(
     "layer",
     {
+        "aaren": Entry(
+            target="statewise.core.layers.aaren:Aaren",
+            summary="softmax attention of a learnt query over the past, as a recurrence",
+            paper="Feng et al., Attention as an RNN",
+            year=2024,
+            facts={"ops": ("prefix_softmax",), "streaming": True},
+        ),
         "attention": Entry(
             target="statewise.core.layers.attention:Attention",
             summary="causal softmax attention over a window: the yardstick",
@@ -85,6 +92,13 @@ LAYERS = Registry(
             year=2023,
             facts={"ops": ("linear_scan",), "streaming": True},
         ),
+        "gla": Entry(
+            target="statewise.core.layers.gla:GLA",
+            summary="linear attention whose every key forgets at its own, computed rate",
+            paper="Yang et al., Gated Linear Attention Transformers with Hardware-Efficient Training",
+            year=2024,
+            facts={"ops": ("gated_linear_attention",), "streaming": True},
+        ),
         "gru": Entry(
             target="statewise.core.layers.gru:GRU",
             summary="one state that a gate keeps or replaces; loads the weights of torch's",
@@ -99,12 +113,40 @@ LAYERS = Registry(
             year=2023,
             facts={"ops": ("linear_scan",), "streaming": True},
         ),
+        "hgrn2": Entry(
+            target="statewise.core.layers.hgrn2:HGRN2",
+            summary="a matrix of gated running averages, their gates bounded below by depth",
+            paper="Qin et al., HGRN2: Gated Linear RNNs with State Expansion",
+            year=2024,
+            facts={"ops": ("gated_linear_attention",), "streaming": True},
+        ),
+        "hydra": Entry(
+            target="statewise.core.layers.hydra:Hydra",
+            summary="Mamba-2 read both ways, with a diagonal of its own",
+            paper="Hwang et al., Hydra: Bidirectional State Space Models Through Generalized Matrix Mixers",
+            year=2024,
+            facts={"ops": ("gated_linear_attention", "depthwise_conv"), "streaming": False},
+        ),
         "lem": Entry(
             target="statewise.core.layers.lem:LEM",
             summary="two coupled states with learnt, input-dependent time scales",
             paper="Rusch et al., Long Expressive Memory for Sequence Modeling",
             year=2022,
             facts={"ops": (), "streaming": True},
+        ),
+        "lightnet": Entry(
+            target="statewise.core.layers.lightnet:LightNet",
+            summary="linear attention whose memory is a softmax over the past, per key",
+            paper="Qin et al., You Only Scan Once: Multi-dimension Sequential Modeling with LightNet",
+            year=2024,
+            facts={"ops": ("gated_linear_attention", "linear_scan"), "streaming": True},
+        ),
+        "lightnet-order-free": Entry(
+            target="statewise.core.layers.lightnet:OrderFreeLightNet",
+            summary="LightNet over whole sequences, the same for any order of the steps",
+            paper="Qin et al., You Only Scan Once: Multi-dimension Sequential Modeling with LightNet",
+            year=2024,
+            facts={"ops": ("gated_linear_attention", "linear_scan"), "streaming": False},
         ),
         "lru": Entry(
             target="statewise.core.layers.lru:LRU",
@@ -126,6 +168,27 @@ LAYERS = Registry(
             paper="Hochreiter and Schmidhuber, Long Short-Term Memory",
             year=1997,
             facts={"ops": ("rnn_scan",), "streaming": True},
+        ),
+        "mamba": Entry(
+            target="statewise.core.layers.mamba:Mamba",
+            summary="diagonal state space per channel, all but its rates computed from the input",
+            paper="Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
+            year=2023,
+            facts={"ops": ("selective_scan", "depthwise_conv"), "streaming": True},
+        ),
+        "mamba2": Entry(
+            target="statewise.core.layers.mamba2:Mamba2",
+            summary="linear attention with a computed decay per head",
+            paper="Dao and Gu, Transformers are SSMs: Structured State Space Duality",
+            year=2024,
+            facts={"ops": ("gated_linear_attention", "depthwise_conv"), "streaming": True},
+        ),
+        "mamba3": Entry(
+            target="statewise.core.layers.mamba3:Mamba3",
+            summary="Mamba-2 with a trapezoidal step, a rotating state and several inputs per head",
+            paper="Lahoti et al., Mamba-3: Improved Sequence Modeling using State Space Principles",
+            year=2026,
+            facts={"ops": ("gated_linear_attention", "linear_scan"), "streaming": True},
         ),
         "min-gru": Entry(
             target="statewise.core.layers.min_gru:MinGRU",
@@ -168,6 +231,13 @@ LAYERS = Registry(
             paper="Pöppel et al., pLSTM: parallelizable Linear Source Transition Mark networks",
             year=2025,
             facts={"ops": ("scan2d_edges",), "streaming": False},
+        ),
+        "retnet": Entry(
+            target="statewise.core.layers.retnet:RetNet",
+            summary="retention: constant decays per head, rotating queries and keys",
+            paper="Sun et al., Retentive Network: A Successor to Transformer for Large Language Models",
+            year=2023,
+            facts={"ops": ("gated_linear_attention",), "streaming": True},
         ),
         "rglru": Entry(
             target="statewise.core.layers.rglru:RGLRU",
