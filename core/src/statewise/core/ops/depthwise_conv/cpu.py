@@ -39,7 +39,7 @@ from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
 from statewise.core.ops.simd import LANES, add, fma, zeros
 from statewise.core.ops.threads import over
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "warmup"]
 
 BLOCK = 8192
 """Reals of a block of steps, small enough that its taps are read from the cache."""
@@ -220,3 +220,11 @@ def _episodes(
     follows = np.minimum(np.minimum.accumulate(follows[:, ::-1], 1)[:, ::-1], end[:, None])
     before = np.concatenate([np.full((batch, 1), NEVER), start], 1)
     return start.ravel(), follows.ravel(), end, before[np.arange(batch), end]
+
+
+def warmup() -> None:
+    """Compile the kernels for both floating types, on one step of one channel."""
+    for dtype in (torch.float32, torch.float64):
+        x, weight = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(2, 1, dtype=dtype)
+        y, tail = forward(x, weight, None, x, None, None)
+        backward(y, tail, x, weight, x, None, None)

@@ -34,7 +34,7 @@ from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
 from statewise.core.ops.simd import LANES, add, fma, mul, zeros
 from statewise.core.ops.threads import over
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "forward", "warmup"]
 
 BLOCK = 2048
 """Reals of a block: as many steps as fill it are taken for one vector of channels before the next vector."""
@@ -204,3 +204,11 @@ def _reduce(da: Tensor, shape: torch.Size, real: bool) -> Tensor:
     target = [1] * (da.ndim - len(shape)) + list(shape)
     axes = tuple(axis for axis, size in enumerate(target) if size == 1)
     return torch.from_numpy(da.numpy().sum(axes, keepdims=True)).view(shape)
+
+
+def warmup() -> None:
+    """Compile the kernels for both floating types, on one step of one channel."""
+    for dtype in (torch.float32, torch.float64):
+        x, h0 = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype)
+        h, last = forward(x, x, h0, None, False)
+        backward(h, last, x, h, h0, None, False, True)
