@@ -47,7 +47,7 @@ NEVER = torch.iinfo(torch.int64).min // 2
 _NOWHERE = np.empty(0, np.int64)
 
 
-@nb.njit(**OPTIONS)
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _input(x, tail, row, s, length, width, taps, place, count):
     """The input of the step s, from the tail before the first."""
     if s < 0:
