@@ -104,3 +104,10 @@ def test_weights_of_another_model_are_said(tmp_path):
         "'bias' is missing in the file; 'gain' is not in the model; "
         "'weight' is (4, 2) in the file, (3, 2) in the model"
     )
+
+
+def test_equal_contents_are_equal_bytes(tmp_path: Path):
+    tensors = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.complex128)}
+    for number in range(20):
+        write_tensors(tmp_path / f"{number}.safetensors", tensors, {"epoch": 1, "best": None})
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1

@@ -34,12 +34,9 @@ def write_tensors(
         name: torch.view_as_real(tensor).contiguous() if name in wide else tensor
         for name, tensor in unique.items()
     }
-    header = {
-        "statewise": json.dumps(
-            {"format": FORMAT, "tied": tied, "complex128": wide, "crc32": _checksum(stored)}
-        ),
-        "note": json.dumps(note),
-    }
+    facts = {"format": FORMAT, "tied": tied, "complex128": wide, "crc32": _checksum(stored), "note": note}
+    # one entry: safetensors writes several in an order of chance, and equal contents are to be equal bytes
+    header = {"statewise": json.dumps(facts)}
     replace_file(path, lambda new: save_file(stored, new, metadata=header), keep=keep)
 
 
@@ -57,14 +54,13 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from None
-    facts, note = _parse(path, header)
-    refuse_newer(path, facts["format"])
+    facts = _parse(path, header)
     if facts["crc32"] != _checksum(stored):
         raise _damaged(path, "the checksum does not fit the contents")
     tensors = {
         name: torch.view_as_complex(t) if name in facts["complex128"] else t for name, t in stored.items()
     }
-    return tensors | {alias: tensors[name] for alias, name in facts["tied"].items()}, note
+    return tensors | {alias: tensors[name] for alias, name in facts["tied"].items()}, facts["note"]
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
@@ -118,7 +114,7 @@ def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
     return total
 
 
-def _parse(path: Path, header: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _parse(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     if "statewise" not in header:
         raise CheckpointError(
             "was not written by statewise",
@@ -127,9 +123,13 @@ def _parse(path: Path, header: Mapping[str, str]) -> tuple[dict[str, Any], dict[
             expected="a file of a statewise run or model",
         )
     try:
-        return json.loads(header["statewise"]), json.loads(header["note"])
-    except (ValueError, KeyError):
+        facts = json.loads(header["statewise"])
+    except ValueError:
         raise _damaged(path, "its header cannot be read") from None
+    refuse_newer(path, facts.get("format", FORMAT))
+    if missing := {"format", "tied", "complex128", "crc32", "note"} - facts.keys():
+        raise _damaged(path, f"its header lacks {', '.join(sorted(missing))}")
+    return facts
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
