@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statewise.core.errors import ConfigError
+from statewise.core.tables.table import Table
 from statewise.timeseries.numerals import decimal_sign, flags, numbers
-from statewise.timeseries.table import Table
 
 
 def read(*cells: str | None, decimal: str = ".") -> list[float]:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statewise.core.errors import ConfigError, DataError
+from statewise.core.tables.table import Table
 from statewise.timeseries.dateforms import recognise
-from statewise.timeseries.table import Table
 from statewise.timeseries.timestamps import Stamps, clock_of, parse_stamps
 
 

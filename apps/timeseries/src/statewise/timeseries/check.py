@@ -10,13 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from statewise.core.tables.table import Note
+from statewise.core.tables.words import shown, stamp
 from statewise.timeseries.data import Reading
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.notes import FEW
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.season import default_horizon, find_seasons, main_period
-from statewise.timeseries.table import Note
-from statewise.timeseries.words import shown, stamp
 
 __all__ = ["Report", "SeriesReport", "Suspicion", "check"]
 

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import ConfigError, DataError
+from statewise.core.tables.table import Note, Table
+from statewise.core.tables.words import shown
 from statewise.timeseries.dateforms import DIGITS, FORMS, compose, recognise
 from statewise.timeseries.numerals import numbers
 from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.table import Note, Table
 from statewise.timeseries.timestamps import Stamps, clock_of, parse_stamps
 from statewise.timeseries.vocabulary import (
     CLOCK_NAMES,
@@ -25,7 +26,6 @@ from statewise.timeseries.vocabulary import (
     says_excel,
     words_of,
 )
-from statewise.timeseries.words import shown
 
 __all__ = ["find_times", "unpivot"]
 

@@ -17,21 +17,21 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import ConfigError, DataError
+from statewise.core.tables.load import load
+from statewise.core.tables.table import Note, Table, coded, combine
+from statewise.core.tables.words import named, shown
 from statewise.timeseries.assemble import Grid, lay_out, make_series
 from statewise.timeseries.columns import find_times, unpivot
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.future import fill_covariates, settle_ahead
 from statewise.timeseries.grid import Fit, fit_frequency, fit_steps, use_frequency
 from statewise.timeseries.identity import find_ids
-from statewise.timeseries.load import load
 from statewise.timeseries.notes import daylight_saving, gap_notes, last_stamp, series_notes, time_note
 from statewise.timeseries.options import ReadOptions
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.rows import Rows, merge_repeats, sort_rows
-from statewise.timeseries.table import Note, Table, coded, combine
 from statewise.timeseries.timestamps import Stamps
 from statewise.timeseries.values import Values, find_values
-from statewise.timeseries.words import named, shown
 
 __all__ = ["Note", "ReadOptions", "Reading", "read"]
 
@@ -81,7 +81,7 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
         raise DataError(
             "no data file is named", expected="a CSV or parquet file", fix="name one, or - for standard input"
         )
-    table, notes = unpivot(combine([load(source, options) for source in sources]))
+    table, notes = unpivot(combine([_loaded(source, options) for source in sources]))
     if len(table) < 2:
         raise DataError(
             "holds a single row of data" if len(table) else "holds no rows of data",
@@ -97,6 +97,16 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
         raise DataError(
             error.what, where=where, seen=error.seen, expected=error.expected, fix=error.fix
         ) from None
+
+
+def _loaded(source: Any, options: ReadOptions) -> Table:
+    return load(
+        source,
+        encoding=options.encoding,
+        delimiter=options.delimiter,
+        header=options.header,
+        absent="check the path, or run `forecast data` for the named public sets",
+    )
 
 
 def _find(table: Table, options: ReadOptions) -> _Found:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from statewise.core.errors import DataError
+from statewise.core.tables.table import Note, Table
+from statewise.core.tables.words import named, shown
 from statewise.timeseries.assemble import Grid
 from statewise.timeseries.rows import Rows
-from statewise.timeseries.table import Note, Table
 from statewise.timeseries.values import Values
-from statewise.timeseries.words import named, shown
 
 __all__ = ["Ahead", "fill_covariates", "settle_ahead"]
 

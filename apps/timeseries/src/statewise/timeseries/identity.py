@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import DataError
+from statewise.core.tables.table import Table
+from statewise.core.tables.words import shown
 from statewise.timeseries.numerals import numbers
 from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.table import Table
 from statewise.timeseries.timestamps import Stamps
 from statewise.timeseries.vocabulary import ID_NAMES, ID_WORDS, TARGET_NAMES, words_of
-from statewise.timeseries.words import shown
 
 __all__ = ["find_ids"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from statewise.core.tables.table import Note
+from statewise.core.tables.words import named, stamp
 from statewise.timeseries.assemble import Grid
 from statewise.timeseries.frequency import MICROSECONDS
 from statewise.timeseries.grid import Fit
 from statewise.timeseries.panel import Series
-from statewise.timeseries.table import Note
 from statewise.timeseries.timestamps import Stamps
-from statewise.timeseries.words import named, stamp
 
 __all__ = ["FEW", "daylight_saving", "gap_notes", "last_stamp", "series_notes", "time_note"]
 

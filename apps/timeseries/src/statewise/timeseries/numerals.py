@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import ConfigError
-from statewise.timeseries.table import Table
+from statewise.core.tables.table import Table
 
 __all__ = ["LARGEST", "MISSING", "Numbers", "decimal_sign", "flags", "numbers", "stripped"]
 

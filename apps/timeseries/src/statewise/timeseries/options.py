@@ -9,18 +9,9 @@ from dataclasses import dataclass
 
 from statewise.core.config import require
 from statewise.core.errors import ConfigError
+from statewise.core.tables.separators import separator
 
 __all__ = ["ReadOptions"]
-
-_DELIMITERS = {
-    "comma": ",",
-    "semicolon": ";",
-    "tab": "\t",
-    "\\t": "\t",
-    "pipe": "|",
-    "bar": "|",
-    "space": " ",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +52,7 @@ class ReadOptions:
         ways = (None, "mean", "sum", "first", "last")
         require(self.aggregate in ways, "aggregate", self.aggregate, "mean, sum, first or last")
         if self.delimiter is not None:
-            sign = _DELIMITERS.get(self.delimiter.lower(), self.delimiter)
-            one = len(sign) == 1 and not sign.isalnum() and sign not in '"\r\n.-+'
-            require(one, "delimiter", self.delimiter, "one of , ; tab | space")
-            object.__setattr__(self, "delimiter", sign)
+            object.__setattr__(self, "delimiter", separator(self.delimiter))
         if self.encoding is not None:
             self._check_encoding(self.encoding)
         if self.frequency is not None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from statewise.timeseries.table import Note, Table
+from statewise.core.tables.table import Note, Table
+from statewise.core.tables.words import stamp
 from statewise.timeseries.timestamps import Stamps
-from statewise.timeseries.words import stamp
 
 __all__ = ["Rows", "merge_repeats", "merged", "sort_rows"]
 

@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import ConfigError, DataError, UserError
+from statewise.core.tables.table import Table, coded
+from statewise.core.tables.words import shown
 from statewise.timeseries.dateforms import (
     DIGITS,
     EPOCHS,
@@ -25,9 +27,7 @@ from statewise.timeseries.dateforms import (
     fits,
 )
 from statewise.timeseries.numerals import stripped
-from statewise.timeseries.table import Table, coded
 from statewise.timeseries.vocabulary import says_excel
-from statewise.timeseries.words import shown
 
 __all__ = ["Stamps", "clock_of", "parse_stamps"]
 

@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import ConfigError, DataError
+from statewise.core.tables.table import Note, Table
+from statewise.core.tables.words import named, shown
 from statewise.timeseries.numerals import LARGEST, Numbers, decimal_sign, flags, numbers, stripped
 from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.table import Note, Table
 from statewise.timeseries.timestamps import Stamps
 from statewise.timeseries.vocabulary import CALENDAR, COUNTER_NAMES, TARGET_NAMES, TARGET_WORDS, words_of
-from statewise.timeseries.words import named, shown
 
 __all__ = ["Values", "find_values"]
 

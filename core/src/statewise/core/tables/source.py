@@ -63,8 +63,12 @@ class Content:
     parquet: bool = False
 
 
-def open_source(source: str | Path) -> Content:
+def open_source(source: str | Path, *, absent: str = "check the path") -> Content:
     """Read a file (`-`: standard input) whole and unpack gzip.
+
+    Args:
+        source: the path.
+        absent: what to do when there is no such file and none with a similar name.
 
     Raises:
         DataError: when it is absent, a directory, forbidden, empty, damaged or of a kind that is not read.
@@ -72,7 +76,7 @@ def open_source(source: str | Path) -> Content:
     if str(source) == "-":
         return _unpacked("standard input", sys.stdin.buffer.read(), "")
     path = Path(source)
-    data = _bytes_of(path)
+    data = _bytes_of(path, absent)
     ending = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     return _unpacked(str(path), data, ending.lower())
 
@@ -101,7 +105,7 @@ def to_utf8(content: Content, encoding: str | None) -> tuple[bytes, str]:
     return data, found
 
 
-def _bytes_of(path: Path) -> bytes:
+def _bytes_of(path: Path, absent: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -109,8 +113,7 @@ def _bytes_of(path: Path) -> bytes:
         raise DataError(
             "there is no such file",
             where=str(path),
-            fix=suggestion(path.name, near)
-            or "check the path, or run `forecast data` for the named public sets",
+            fix=suggestion(path.name, near) or absent,
         ) from None
     except IsADirectoryError:
         files = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in (".csv", ".parquet"))

@@ -14,11 +14,10 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import DataError
-from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.records import Records, scan, split
-from statewise.timeseries.source import Content, to_utf8
-from statewise.timeseries.table import Note, Table
-from statewise.timeseries.words import ordinal, shown
+from statewise.core.tables.records import Records, scan, split
+from statewise.core.tables.source import Content, to_utf8
+from statewise.core.tables.table import Note, Table
+from statewise.core.tables.words import ordinal, shown
 
 __all__ = ["parse_text"]
 
@@ -37,16 +36,27 @@ _DATE = re.compile(
 _BLANK = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "?", "#n/a"})
 
 
-def parse_text(content: Content, options: ReadOptions) -> Table:
+def parse_text(
+    content: Content,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
+) -> Table:
     """The table in a delimited text, all columns strings.
+
+    Args:
+        content: the bytes.
+        encoding: of the text; None finds it.
+        delimiter: one character; None finds it, a blank means any run of blanks.
+        header: whether the first row names the columns; None finds it.
 
     Raises:
         DataError: when it is no text, a quotation mark is left open, rows differ in length, two columns
-        share a
-            name, or there are no rows.
+            share a name, or there are no rows.
     """
-    data, encoding = to_utf8(content, options.encoding)
-    delimiter = options.delimiter or _sniff_delimiter(data)
+    data, found = to_utf8(content, encoding)
+    delimiter = delimiter or _sniff_delimiter(data)
     words = _named(delimiter)
     if delimiter == " ":
         data, delimiter = re.sub(rb"[ \t]+", b"\t", re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", data)), "\t"
@@ -55,8 +65,8 @@ def parse_text(content: Content, options: ReadOptions) -> Table:
     records = scan(data, delimiter)
     if records.open_quote:
         raise _unclosed(content.name, data)
-    table = _TextReader(content.name, data, delimiter, records).read(options.header)
-    notes = [Note("file", f"the text is {encoding}, not UTF-8 (--encoding)")] if encoding != "utf-8" else []
+    table = _TextReader(content.name, data, delimiter, records).read(header)
+    notes = [Note("file", f"the text is {found}, not UTF-8 (--encoding)")] if found != "utf-8" else []
     if words != "comma":
         notes.append(Note("file", f"the fields are separated by a {words} (--delimiter)"))
     return replace(table, notes=(*notes, *table.notes))

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statewise.timeseries import records as records_module
-from statewise.timeseries.delimited import parse_text
-from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.records import scan, split
-from statewise.timeseries.source import Content
-from statewise.timeseries.table import Table
+from statewise.core.tables import records as records_module
+from statewise.core.tables.delimited import parse_text
+from statewise.core.tables.records import scan, split
+from statewise.core.tables.source import Content
+from statewise.core.tables.table import Table
 
 fields = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=8)
 tables = st.integers(1, 4).flatmap(
@@ -26,7 +25,7 @@ tables = st.integers(1, 4).flatmap(
 
 def parse(text: str | bytes, **options) -> Table:
     data = text.encode() if isinstance(text, str) else text
-    return parse_text(Content(name="x.csv", data=data), ReadOptions(**options))
+    return parse_text(Content(name="x.csv", data=data), **options)
 
 
 @given(table=tables, delimiter=st.sampled_from([",", ";", "\t", "|"]), end=st.booleans())
@@ -141,7 +140,7 @@ def test_blanks_before_quotation_marks():
 
 
 def test_runs_of_blanks():
-    assert parse("date  y\n2020-01-01   1\n 2020-01-02\t2 \n", delimiter="space").frame.row(1) == (
+    assert parse("date  y\n2020-01-01   1\n 2020-01-02\t2 \n", delimiter=" ").frame.row(1) == (
         "2020-01-02",
         "2",
     )

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import DataError, suggestion
-from statewise.timeseries.words import shown
+from statewise.core.tables.words import shown
 
 __all__ = ["Note", "Table", "coded", "combine"]
 

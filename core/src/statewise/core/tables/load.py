@@ -9,26 +9,39 @@ import numpy as np
 import polars as pl
 
 from statewise.core.errors import DataError
-from statewise.timeseries.delimited import parse_text
-from statewise.timeseries.options import ReadOptions
-from statewise.timeseries.source import open_source
-from statewise.timeseries.table import Note, Table
-from statewise.timeseries.words import shown
+from statewise.core.tables.delimited import parse_text
+from statewise.core.tables.source import open_source
+from statewise.core.tables.table import Note, Table
+from statewise.core.tables.words import shown
 
 __all__ = ["load"]
 
 
-def load(source: Any, options: ReadOptions) -> Table:
+def load(
+    source: Any,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    absent: str = "check the path",
+) -> Table:
     """Read a path (`-`: standard input) or a frame that speaks the Arrow interchange.
+
+    Args:
+        source: the path or frame.
+        encoding: of a text; None finds it.
+        delimiter: of a text; None finds it.
+        header: whether the first row of a text names the columns; None finds it.
+        absent: what to do when there is no such file and none with a similar name.
 
     Raises:
         DataError: when it cannot be read.
     """
     if hasattr(source, "__arrow_c_stream__"):
         return _typed(pl.DataFrame(source), "data frame")
-    content = open_source(source)
+    content = open_source(source, absent=absent)
     if not content.parquet:
-        return parse_text(content, options)
+        return parse_text(content, encoding=encoding, delimiter=delimiter, header=header)
     try:
         frame = pl.read_parquet(io.BytesIO(content.data))
     except (pl.exceptions.PolarsError, OSError) as error:
