@@ -8,7 +8,6 @@ table, notes = predict_run("runs/sales", ["sales-until-today.csv"])
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from statewise.core.config import config_class, from_dict, to_dict
 from statewise.core.errors import CheckpointError, DataError
 from statewise.core.registry import preset
 from statewise.core.train import Run
+from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
 from statewise.timeseries import auto
 from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.check import Report
@@ -39,7 +39,6 @@ from statewise.timeseries.settings import AUTO, FitSettings
 
 __all__ = ["Outcome", "check_data", "evaluate_data", "fit_run", "predict_run", "resume_run"]
 
-SETTINGS = "settings.json"
 _SHARE = 0.75  # of the time limit for fitting: start-up, forecasts and the report come on top
 Say = Callable[[str], None]
 Progress = Callable[[float, str], None]
@@ -85,7 +84,7 @@ def fit_run(
     run = Run.create(out, default=settings.name)
     if run.notice and say is not None:
         say(run.notice)
-    run.write_json(SETTINGS, to_dict(settings) | {"fingerprint": reading.panel.fingerprint})
+    keep_settings(run, settings, fingerprint=reading.panel.fingerprint)
     run.write_text("config.toml", tomli_w.dumps(settings.flags()))
     return _fit(settings, reading, context, run, started)
 
@@ -109,9 +108,7 @@ def resume_run(
         CheckpointError: there is no such run, or the data are not those it began with.
     """
     run = Run.open(path)
-    kept = _kept_settings(run)
-    fingerprint = kept.pop("fingerprint", "")
-    settings = from_dict(FitSettings, kept, where=str(run.path / SETTINGS))
+    settings, fingerprint = kept_settings(run, FitSettings)
     if data:
         settings = replace(settings, data=tuple(data))
     if "-" in settings.data:
@@ -121,14 +118,7 @@ def resume_run(
             fix="name a file with the same rows: forecast fit data.csv --resume RUN",
         )
     reading, context, started = _prepare(settings, say, progress)
-    if reading.panel.fingerprint != fingerprint:
-        raise CheckpointError(
-            "began with other data",
-            where=str(run.path),
-            seen=f"fingerprint {reading.panel.fingerprint} of {', '.join(settings.data)}",
-            expected=f"fingerprint {fingerprint}",
-            fix="restore the file, or start a new run without --resume",
-        )
+    require_same_data(run, fingerprint, reading.panel.fingerprint, settings.data)
     return _fit(settings, reading, context, run, started)
 
 
@@ -283,17 +273,6 @@ def _outcome(
         zone=panel.zone,
     )
     return Outcome(result=result, reading=reading, settings=settings, context=context, table=table, run=run)
-
-
-def _kept_settings(run: Run) -> dict[str, Any]:
-    try:
-        return json.loads((run.path / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"holds no settings to resume from ({error})",
-            where=str(run.path / SETTINGS),
-            fix="start a new run without --resume",
-        ) from None
 
 
 def _merged(kept: ReadOptions, given: ReadOptions | None, panel: Panel) -> ReadOptions:

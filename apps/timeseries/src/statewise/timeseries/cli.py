@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from statewise.core.cli.app import App
 from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed, Terminal, Threads
-from statewise.core.errors import UnknownNameError
 from statewise.timeseries import __version__
 from statewise.timeseries.options import ReadOptions
 
@@ -208,15 +207,10 @@ def evaluate(
 @app.command
 def models(*, console: Terminal) -> None:
     """List the methods: family, source, when to use them."""
+    from statewise.core.cli.catalogue import list_models
     from statewise.timeseries.models import MODELS
 
-    rows: list[list[Any]] = []
-    for name, entry in MODELS.entries().items():
-        paper = f"{entry.paper} ({entry.year})" if entry.paper else "-"
-        rows.append([name, entry.facts.get("family", "-"), entry.summary, paper])
-    columns = ["name", "family", "summary", "paper"]
-    console.table(columns, rows)
-    console.result({"models": [dict(zip(columns, row, strict=True)) for row in rows]})
+    list_models(MODELS, console)
 
 
 @app.command
@@ -229,22 +223,10 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
         name: Name of a data set.
         path: A local file to check against its sha256.
     """
-    from statewise.timeseries.datasets import DATASETS, verify
+    from statewise.core.cli.catalogue import list_datasets
+    from statewise.timeseries.datasets import DATASETS
 
-    if name is not None and path is not None:
-        verify(name, path)
-        console.show(f"{path} is the original file of '{name}'")
-        console.result({"name": name, "path": str(path), "original": True})
-        return
-    if name is not None and name not in DATASETS:
-        raise UnknownNameError("data set", name, DATASETS)
-    chosen = {name: DATASETS[name]} if name is not None else DATASETS
-    columns = ["name", "holds", "licence", "address", "sha256"]
-    rows = [
-        [key, one.summary, one.licence, one.address or "-", one.sha256[:16]] for key, one in chosen.items()
-    ]
-    console.table(columns, rows)
-    console.result({"datasets": {key: asdict(one) for key, one in chosen.items()}})
+    list_datasets(DATASETS, console, name, path)
 
 
 def main() -> int:
