@@ -161,3 +161,26 @@ def test_a_long_text_keeps_its_line_numbers(tmp_path: Path):
     rows = ["date,y", *(f"2020-01-01,{i}" for i in range(5_000))]
     rows[1_000] = "# aside"
     assert parse("\n".join(rows)).lines[[0, 998, 999, -1]].tolist() == [2, 1_000, 1_002, 5_001]
+
+
+def test_runs_of_blanks_are_found():
+    table = parse("Weight Waist  Pulse\n191 36 50\n 189 37 52\n")
+    assert table.frame.columns == ["Weight", "Waist", "Pulse"]
+    assert table.frame.rows() == [("191", "36", "50"), ("189", "37", "52")]
+    assert any("blank" in note.text or "space" in note.text for note in table.notes)
+
+
+def test_words_between_blanks_are_no_fields():
+    assert parse("name\nJane Doe\nJohn Roe\n").frame.columns == ["name"]
+
+
+def test_an_index_without_a_name_has_a_header_above_it():
+    table = parse(",0\n1821,269\n1822,321\n")
+    assert table.frame.columns == ["column_1", "0"]
+    assert table.lines.tolist() == [2, 3]
+
+
+def test_a_header_that_ends_with_a_delimiter():
+    table = parse("Series id: X\n\nYear,Period,Value,\n1959,Q01,5.8\n1959,Q02,5.1\n")
+    assert table.frame.columns == ["Year", "Period", "Value"]
+    assert table.lines.tolist() == [4, 5]

@@ -136,6 +136,8 @@ class _TextReader:
         sizes, counts = np.unique(fields, return_counts=True)
         width = int(sizes[np.argmax(counts)])
         first = int(np.argmax(fields == width))
+        if first and fields[first - 1] == width + 1 and not self._cells(first - 1)[-1]:
+            first -= 1  # the header ends with a delimiter, the rows do not
         if first == 1 and fields[0] == width - 1 and not any(cells[-1] for cells in self._sample(1)):
             return 0, width  # the rows end with a delimiter, the header does not
         if first and not (header is not False and _is_header(self._cells(first), self._sample(first + 1))):
@@ -146,7 +148,7 @@ class _TextReader:
 
     def _names(self, cells: list[str], width: int) -> list[str]:
         """Names of the columns; blank ones are numbered."""
-        cells = cells + [""] * (width - len(cells))
+        cells = (cells + [""] * (width - len(cells)))[:width]
         names = [" ".join(cell.split()) or f"column_{i + 1}" for i, cell in enumerate(cells)]
         for i, name in enumerate(names):
             if name in names[:i]:
@@ -246,12 +248,22 @@ def _sniff_delimiter(data: bytes) -> str:
         score = float(counts.max() / len(fields)) if len(sizes) else 0.0
         if score > best_score:
             best, best_score = delimiter, score
-    return best
+    return best if best_score or not _cut_by_blanks(sample) else " "
+
+
+def _cut_by_blanks(sample: bytes) -> bool:
+    """Whether runs of blanks cut the lines into the same number of fields, among them numbers."""
+    lines = [line.split() for line in sample.decode(errors="replace").splitlines() if line.strip()]
+    width = len(lines[-1]) if len(lines) > 1 else 1
+    numbers = any(_kind(cell) == "number" for cell in lines[-1]) if width > 1 else False
+    return numbers and all(len(line) == width for line in lines)
 
 
 def _is_header(first: list[str], below: list[list[str]]) -> bool:
     """Whether a row names the columns: it holds other things than the rows below it."""
     values = False
+    if len(first) > 1 and not first[0] and below and all(row[0] for row in below):
+        return True  # the index of a data frame has no name
     for column, cell in enumerate(first):
         kinds = {_kind(row[column]) for row in below if column < len(row)} - {"blank"}
         if len(kinds) == 1 and kinds != {"text"}:
