@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from statewise.core.layers import build
+from statewise.core.layers import build, plstm2d
 from statewise.core.ops import use_backend
 
 
@@ -76,9 +76,11 @@ def test_plstm_equals_the_loop() -> None:
     torch.testing.assert_close(state.C, edge, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["P", "D"])
-def test_plstm2d_equals_the_double_loop(mode) -> None:
-    layer = build("plstm2d", d_model=8, heads=1, mode=mode).double()
+@pytest.mark.parametrize("form", ["pairs", "grid"])
+@pytest.mark.parametrize(("mode", "parametrisation"), [("P", "paper"), ("P", "official"), ("D", "paper")])
+def test_plstm2d_equals_the_double_loop(mode, parametrisation, form, monkeypatch) -> None:
+    monkeypatch.setattr(plstm2d, "cheaper_form", lambda nodes, width: form)
+    layer = build("plstm2d", d_model=8, heads=1, mode=mode, parametrisation=parametrisation).double()
     with torch.no_grad():
         for parameter in layer.gates.parameters():
             parameter.normal_()
@@ -104,6 +106,37 @@ def test_plstm2d_equals_the_double_loop(mode) -> None:
     with use_backend("portable"):
         y, _ = layer(x)
     torch.testing.assert_close(y[0], wanted, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("mode", ["P", "D"])
+def test_plstm2d_has_the_same_gradients_in_both_forms(mode, monkeypatch) -> None:
+    layer = build("plstm2d", d_model=16, heads=2, mode=mode).double()
+    with torch.no_grad():
+        for parameter in layer.gates.parameters():
+            parameter.normal_()
+    x = torch.randn(2, 3, 5, 16, dtype=torch.float64, requires_grad=True)
+    found = []
+    for form in ("pairs", "grid"):
+        monkeypatch.setattr(plstm2d, "cheaper_form", lambda nodes, width, form=form: form)
+        leaves = [x, *layer.parameters()]
+        found.append(torch.autograd.grad(layer(x)[0].square().sum(), leaves))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-10)
+
+
+def test_plstm2d_takes_the_form_that_is_smaller() -> None:
+    assert [plstm2d.cheaper_form(nodes, 16) for nodes in (49, 256, 257)] == ["pairs", "pairs", "grid"]
+
+
+@torch.no_grad()
+def test_plstm2d_official_is_one_less_the_product() -> None:
+    layer = build("plstm2d", d_model=8, heads=2, parametrisation="official")
+    for parameter in layer.gates.parameters():
+        parameter.normal_()
+    for edges in layer.gates(torch.randn(1, 2, 3, 8)):
+        xx, xy, yx, yy = edges.transitions
+        torch.testing.assert_close(xx + xy, torch.ones_like(xx))
+        torch.testing.assert_close(yx + yy, torch.ones_like(xx))
+        torch.testing.assert_close(sum(edges.sources), torch.ones_like(xx))
 
 
 @torch.no_grad()

@@ -20,9 +20,13 @@ Pöppel et al., "pLSTM: parallelizable Linear Source Transition Mark networks", 
 Shapes: x and y (B, Y, X, D), q, k, v (B, Y, X, H, K) with D = H K, gates (B, Y, X, H) per orientation, C
 (B, Y, X, H, K, K); i runs over Y and j over X.
 
-Differs from the published code: P as in the paper. The code has 1 - a t in place of (1 - a) t, with which the
-states do not decay and, for negative t, grow. Time and memory are linear in the number of nodes; the code
-builds the matrix of all pairs.
+Two forms give the same numbers. `grid` scans the K x K states, linear in the number N of nodes. `pairs` scans
+unit sources, which gives the weight of every node in what any other reads, and multiplies q' k with it: N
+squared, but smaller and faster as long as N is at most K squared. That decides which is taken.
+
+Differs from the published code: P as in the paper. The code has 1 - a t in place of (1 - a) t and 1 - a s in
+place of (1 - a) s, with which the states do not decay and, for negative t, grow; `parametrisation =
+"official"` is that form, for weights that were trained with it.
 """
 
 from __future__ import annotations
@@ -55,6 +59,8 @@ class PLSTM2DConfig:
     """H, heads; 4 H divides D, as each gate of each orientation sees its own slice."""
     mode: Literal["P", "D"] = "P"
     """P spreads along a direction, D along lines that turn once; the paper's models alternate them."""
+    parametrisation: Literal["paper", "official"] = "paper"
+    """Of mode P: official has 1 - a t and 1 - a s in place of (1 - a) t and (1 - a) s."""
 
     def __post_init__(self) -> None:
         require(self.d_model > 0, "d_model", self.d_model, "at least 1")
@@ -79,10 +85,12 @@ class SpreadGates(nn.Module):
     Args:
         d_model: D.
         heads: H.
+        official: take the published code's complement, 1 - a t.
     """
 
-    def __init__(self, d_model: int, heads: int) -> None:
+    def __init__(self, d_model: int, heads: int, *, official: bool = False) -> None:
         super().__init__()
+        self.official = official
         count = len(FLIPS) * heads
         self.source = Gates(d_model, count, bias=-4.0)
         self.mark = Gates(d_model, count, bias=-4.0)
@@ -100,7 +108,8 @@ class SpreadGates(nn.Module):
             s, m, a = (torch.sigmoid(part) for part in (logits[0], logits[1], logits[3]))
             # sigmoid(-z) is 1 - a without the cancellation near 1.
             t, b = torch.tanh(5 * logits[2]), torch.sigmoid(-logits[3])
-            edges.append(_Edges((a * t, b * t, a * t, b * t), (a * s, b * s), (m, m)))
+            at, bt, bs = (a * t, 1 - a * t, 1 - a * s) if self.official else (a * t, b * t, b * s)
+            edges.append(_Edges((at, bt, at, bt), (a * s, bs), (m, m)))
         return edges
 
 
@@ -139,22 +148,20 @@ class PLSTM2D(Layer[Stateless]):
     def __init__(self, config: PLSTM2DConfig) -> None:
         super().__init__(config)
         self.maps = HeadMaps(config.d_model, config.heads)
-        kind = SpreadGates if config.mode == "P" else LineGates
-        self.gates = kind(config.d_model, config.heads)
+        if config.mode == "P":
+            official = config.parametrisation == "official"
+            self.gates: nn.Module = SpreadGates(config.d_model, config.heads, official=official)
+        else:
+            self.gates = LineGates(config.d_model, config.heads)
 
     def sequence(
         self, x: Tensor, state: Stateless, reset: Tensor | None, lengths: Tensor | None
     ) -> tuple[Tensor, Stateless]:
         q, k, v = self.maps.project(x)
         dtype = state_dtype(x.dtype)
-        query, key, value = q.to(dtype), k.to(dtype), v.to(dtype)
-        found = torch.zeros_like(value)
-        for flips, edges in zip(FLIPS, self.gates(x), strict=True):
-            turned = _run(
-                query.flip(flips), key.flip(flips), value.flip(flips), _flipped(edges, flips, dtype)
-            )
-            found = found + turned.flip(flips)
-        return self.maps.output(found, q, k, v), state
+        turns = [_flipped(edges, flips, dtype) for flips, edges in zip(FLIPS, self.gates(x), strict=True)]
+        read = _by_pairs if cheaper_form(x.shape[1] * x.shape[2], q.shape[-1]) == "pairs" else _by_grid
+        return self.maps.output(read(q.to(dtype), k.to(dtype), v.to(dtype), turns), q, k, v), state
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -171,15 +178,58 @@ def _flipped(edges: _Edges, flips: tuple[int, ...], dtype: torch.dtype) -> _Edge
     return _Edges._make(tuple(gate.to(dtype).flip(flips) for gate in group) for group in edges)
 
 
+def cheaper_form(nodes: int, width: int) -> Literal["pairs", "grid"]:
+    """The form that costs less on a grid of so many nodes, with heads of that width.
+
+    Per node and head the states take 2 K squared numbers and the pairs 2 N; measured, a pair also costs
+    less time than an element of a state, up to about N = 1.5 K squared.
+    """
+    return "pairs" if nodes <= width * width else "grid"
+
+
+def _by_grid(q: Tensor, k: Tensor, v: Tensor, turns: list[_Edges]) -> Tensor:
+    """What all nodes read, (B, Y, X, H, K), from the matrix states on the edges."""
+    found = torch.zeros_like(v)
+    for flips, edges in zip(FLIPS, turns, strict=True):
+        found = found + _run(q.flip(flips), k.flip(flips), v.flip(flips), edges).flip(flips)
+    return found
+
+
+def _by_pairs(q: Tensor, k: Tensor, v: Tensor, turns: list[_Edges]) -> Tensor:
+    """The same from the weights of all pairs of nodes."""
+    rows, columns = q.shape[1:3]
+    weights = torch.zeros((), dtype=q.dtype, device=q.device)
+    for flips, edges in zip(FLIPS, turns, strict=True):
+        turned = _pair_weights(edges).unflatten(-1, (rows, columns))
+        weights = weights + turned.flip([*flips, *(flip + 3 for flip in flips)])
+    weights = weights.flatten(-2).flatten(1, 2).transpose(1, 2)
+    query, key, value = (part.flatten(1, 2).transpose(1, 2) for part in (q, k, v))
+    found = (query @ key.transpose(-1, -2) * weights) @ value
+    return found.transpose(1, 2).unflatten(1, (rows, columns))
+
+
+def _pair_weights(edges: _Edges) -> Tensor:
+    """What each node reads of a unit source at each node, (B, Y, X, H, Y X), along one orientation."""
+    rows, columns = edges.marks[0].shape[1:3]
+    unit = torch.eye(rows * columns, dtype=edges.marks[0].dtype, device=edges.marks[0].device)
+    unit = unit.view(rows, columns, 1, -1)
+    sources = torch.stack([source[..., None] * unit for source in edges.sources], 3)
+    along, across = _entering(torch.stack(edges.transitions, 3), sources)
+    return edges.marks[0][..., None] * along + edges.marks[1][..., None] * across
+
+
 def _run(q: Tensor, k: Tensor, v: Tensor, edges: _Edges) -> Tensor:
     """What the nodes read along one orientation, (B, Y, X, H, K)."""
     outer = k[..., :, None] * v[..., None, :]
     sources = torch.stack([source[..., None, None] * outer for source in edges.sources], 3)
-    states, _, _ = scan2d_edges(torch.stack(edges.transitions, 3), sources)
-    along, across = states.unbind(3)
-    entering = (
-        F.pad(along[:, :-1], (0, 0, 0, 0, 0, 0, 0, 0, 1, 0)),
-        F.pad(across[:, :, :-1], (0, 0, 0, 0, 0, 0, 1, 0)),
-    )
+    along, across = _entering(torch.stack(edges.transitions, 3), sources)
     m_x, m_y = (mark[..., None, None] for mark in edges.marks)
-    return torch.einsum("...k,...kv->...v", q, m_x * entering[0] + m_y * entering[1])
+    return torch.einsum("...k,...kv->...v", q, m_x * along + m_y * across)
+
+
+def _entering(transitions: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+    """The edges that enter each node along both axes, (B, Y, X, H, ...) each; zeros at the border."""
+    states, _, _ = scan2d_edges(transitions, sources)
+    along, across = states.unbind(3)
+    rest = [0, 0] * (along.ndim - 3)
+    return F.pad(along[:, :-1], [*rest, 0, 0, 1, 0]), F.pad(across[:, :, :-1], [*rest, 1, 0])
