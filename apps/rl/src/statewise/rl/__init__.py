@@ -1,3 +1,3 @@
-"""World models, sequence policies and memory agents; not built yet."""
+"""World models, sequence policies and memory agents on recurrent state."""
 
 __version__ = "0.1.0"

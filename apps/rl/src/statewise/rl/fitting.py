@@ -1,0 +1,155 @@
+"""From settings to a trained model in a run directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+
+from statewise.core.config import config_class, from_dict
+from statewise.core.errors import ConfigError, Interrupted
+from statewise.core.registry import preset
+from statewise.core.train import Run
+from statewise.core.train.device import threads
+from statewise.rl.environments import ENVIRONMENTS
+from statewise.rl.environments.make import EnvironmentSpec, make
+from statewise.rl.models import MODELS
+from statewise.rl.online import Learner, Plan, learn
+from statewise.rl.saved import save_policy
+from statewise.rl.settings import FitSettings
+
+__all__ = ["Fitted", "fingerprint_of", "fit_model", "model_config"]
+
+ONLINE, OFFLINE = "in an environment", "from data"
+Say = Callable[[str], None]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What training came to."""
+
+    model: str
+    rows: list[dict[str, Any]]
+    """What was logged."""
+    stopped_by: str
+    seconds: float
+    parameters: int
+    steps: int
+    """Steps in the environment, or of the optimiser."""
+    playable: bool = True
+    """Whether there is an environment to judge it in."""
+    notes: list[str] = field(default_factory=list)
+
+
+def fingerprint_of(settings: FitSettings) -> str:
+    """What identifies the data or the environment of a run."""
+    if settings.from_data:
+        from statewise.rl.data.trajectories import fingerprint
+
+        return fingerprint(settings.what)
+    label = EnvironmentSpec(id=settings.what, options=settings.env_options).label
+    return hashlib.sha256(label.encode()).hexdigest()[:16]
+
+
+def model_config(settings: FitSettings) -> tuple[str, Any, Any]:
+    """The model's name, its class and its configuration, presets and overrides applied.
+
+    Raises:
+        UnknownNameError: there is no such model or preset.
+        ConfigError: an override is unknown, of the wrong type or out of its bounds.
+    """
+    name, chosen = MODELS.resolve(settings.model_name)
+    entry = MODELS[name]
+    expected = OFFLINE if settings.from_data else ONLINE
+    if entry.facts.get("learns", expected) != expected:
+        fits = [key for key, one in MODELS.entries().items() if one.facts.get("learns") == expected]
+        raise ConfigError(
+            f"'{name}' learns {entry.facts['learns']}, not {expected}",
+            where="--model",
+            seen=f"{name} with {settings.what}",
+            expected=f"one of {', '.join(fits)}",
+            fix="collect data first: rl collect ENV"
+            if expected == ONLINE
+            else "name an environment, or another model",
+        )
+    model = entry.load()
+    module_presets = getattr(model, "presets", {})
+    values = {**entry.facts.get("settings", {}), **preset(module_presets, chosen, name)}
+    if "memory" in entry.facts and "memory" not in values:
+        values["memory"] = entry.facts["memory"]
+    if settings.steps is not None:
+        values["steps"] = settings.steps
+    config = from_dict(config_class(model), {**values, **settings.overrides}, where=f"model {name}")
+    return name, model, config
+
+
+def fit_model(settings: FitSettings, run: Run, say: Say | None, progress: Progress) -> Fitted:
+    """Train what the settings ask for, and save it into the run."""
+    name, model, config = model_config(settings)
+    if settings.from_data:
+        from statewise.rl.offline.fitting import fit_offline
+
+        return fit_offline(name, model, config, settings, run, say, progress)
+    return _fit_online(name, model, config, settings, run, say, progress)
+
+
+def solved_at(spec: EnvironmentSpec) -> float | None:
+    """The mean return at which an environment counts as solved, where its makers say."""
+    if spec.id in ENVIRONMENTS:
+        return ENVIRONMENTS[spec.id].facts.get("solved")
+    known = gymnasium.registry.get(spec.id)
+    return None if known is None else known.reward_threshold
+
+
+def _fit_online(
+    name: str, model: Any, config: Any, settings: FitSettings, run: Run, say: Say | None, progress: Progress
+) -> Fitted:
+    spec = EnvironmentSpec(id=settings.what, options=settings.env_options)
+    make(spec).close()
+    learner: Learner = model(config, spec, settings.seed)
+    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    until = settings.until if settings.until is not None else solved_at(spec)
+    plan = Plan(
+        evaluate_every=config.evaluate_every,
+        episodes=20 if until is not None else 10,
+        until=until,
+        budget=settings.budget,
+    )
+    if say is not None:
+        say(f"{name} in {spec.label}: {learner.interface.words()}; {parameters:,} parameters")
+        ends = f"after {learner.total:,} steps" + ("" if until is None else f", or at a return of {until:g}")
+        say(f"training ends {ends}; override with --steps, --until and --budget")
+    try:
+        with threads(settings.threads, parameters=parameters):
+            result = learn(learner, run, plan, progress=progress)
+    except Interrupted:
+        _save(name, learner, spec, run)
+        raise
+    finally:
+        learner.close()
+    _save(name, learner, spec, run)
+    return Fitted(
+        model=name,
+        rows=result.rows,
+        stopped_by=result.stopped_by,
+        seconds=result.seconds,
+        parameters=parameters,
+        steps=learner.steps,
+    )
+
+
+def _save(name: str, learner: Learner, spec: EnvironmentSpec, run: Run) -> None:
+    learner.network.eval()
+    save_policy(
+        run.path / "model",
+        learner.network,
+        model=name,
+        family=getattr(learner, "family", "agent"),
+        spec=spec,
+        interface=learner.interface,
+        facts=getattr(learner, "facts", {}),
+    )
