@@ -28,7 +28,7 @@ def write_report(outcome: Outcome) -> None:
         page.heading("Closed-loop returns")
         page.paragraph(
             "Fresh episodes from fixed seeds, which no training and no choice has seen. IQM is the "
-            "interquartile mean; its interval redraws episodes and says nothing about other seeds of training."
+            "interquartile mean; its interval redraws episodes and tells nothing of other seeds of training."
         )
         strong = [place for place, line in enumerate(outcome.lines) if line.model]
         page.table(COLUMNS, [line.cells() for line in outcome.lines], strong=strong)

@@ -126,8 +126,8 @@ def rescored(lines: Sequence[Line]) -> list[Line]:
 
 
 def verdict(lines: Sequence[Line]) -> list[str]:
-    """How each model stands to random actions and to the expert, in words; nothing where nothing was
-    played.""" if not lines:
+    """How each model stands to random actions and to the expert, in words."""
+    if not lines:
         return []
     beside = {line.name: line for line in lines if not line.model}
     random = beside["random"]
