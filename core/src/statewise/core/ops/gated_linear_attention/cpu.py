@@ -113,9 +113,9 @@ def _read(inputs, item, start, count, block):
     gather(inputs.k, first, stride, count, 1.0, block.key, TOKENS * stride)
     gather(inputs.v, first, stride, count, 1.0, block.value, TOKENS * stride)
     if len(inputs.g) == heads:
-        gather_decays(inputs.g, item % heads, 0, count, block.decay)
+        gather_decays(inputs.g, item % heads, 0, count, block.decay, block.span)
     else:
-        gather_decays(inputs.g, first, stride, count, block.decay)
+        gather_decays(inputs.g, first, stride, count, block.decay, block.span)
 
 
 @nb.njit(**OPTIONS)

@@ -6,8 +6,9 @@ With a_t the decays of the block, S the state before it, and everything per key,
     score_ij = scale <q_i, k_j a_{j+1} ... a_i>
     o_i = S^T reader_i + sum_{j <= i} score_ij v_j           S <- span S + sum_j writer_j v_j^T
 
-Products of decays are formed as products: there is no sum of log decays, hence no cancellation and no
-overflow. Each element of the state is loaded once for nine fused operations.
+Products of decays are formed as products, the span from the sum of the block's own logarithms: no difference
+of sums is taken, hence no cancellation and no overflow. (The product of numbers just below one is rounded the
+same way every time, which thousands of blocks add up in the state.) Each element of the state is loaded once for nine fused operations.
 
 A state of R rows and C columns lies in tiles of LANES columns, each (R, LANES). Rows of a block are padded to
 whole vectors with zeros; missing tokens are zeros that decay nothing.
@@ -105,8 +106,8 @@ def new_block(like, keys, values):
 
 
 @nb.njit(**INNER)
-def gather_decays(g, first, stride, count, decay):
-    """The decays of a block from their logarithms; a row of width one is shared by all keys."""
+def gather_decays(g, first, stride, count, decay, span):
+    """The decays of a block and their span from their logarithms; a row of width one is shared by all keys."""
     size = len(decay) // TOKENS
     if g.shape[1] > 1:
         gather(g, first, stride, count, LOG2E, decay, TOKENS * stride)
@@ -115,8 +116,13 @@ def gather_decays(g, first, stride, count, decay):
             shared = mul(LOG2E, splat(g[first + j * stride, 0])) if j < count else zeros(decay)
             for i in range(0, size, LANES):
                 store(decay, j * size + i, shared)
-    for i in range(0, len(decay), LANES):
-        store(decay, i, exp2(load(decay, i)))
+    for c in range(0, size, LANES):
+        sum_of_logs = zeros(decay)
+        for here in range(c, len(decay), size):
+            log = load(decay, here)
+            sum_of_logs = add(sum_of_logs, log)
+            store(decay, here, exp2(log))
+        store(span, c, exp2(sum_of_logs))
 
 
 @nb.njit(**INNER)
@@ -135,19 +141,18 @@ def scatter_decays(source, g, first, stride, count):
 
 @nb.njit(**INNER)
 def prepare_writers(block):
-    """Writers and span from keys and decays."""
+    """Writers from keys and decays."""
     size = len(block.span)
     for c in range(0, size, LANES):
         span = splat(block.span.dtype.type(1))
         for j in range(TOKENS - 1, -1, -1):
             store(block.writer, j * size + c, mul(load(block.key, j * size + c), span))
             span = mul(span, load(block.decay, j * size + c))
-        store(block.span, c, span)
 
 
 @nb.njit(**INNER)
 def prepare(block):
-    """Readers, writers, span and scores from queries, keys and decays."""
+    """Readers, writers and scores from queries, keys and decays."""
     size = len(block.span)
     clear(block.sums)
     for c in range(0, size, LANES):
@@ -164,7 +169,6 @@ def prepare(block):
                     writer = mul(writer, decay)
                     store(block.writer, j * size + c, writer)
                 store(block.sums, pair, fma(query, writer, load(block.sums, pair)))
-        store(block.span, c, span)
     for pair in range(TOKENS * TOKENS):
         block.scores[pair] = total(load(block.sums, pair * LANES))
 
