@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from statewise.core.config import config_class, from_dict, to_dict
+from statewise.core.errors import DataError
 from statewise.timeseries.forecaster import Context, Forecaster
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.models import MODELS
@@ -17,6 +18,7 @@ from statewise.timeseries.panel import Panel, Series
 DAILY = Frequency("day")
 HORIZON, PERIOD = 5, 7
 CONTEXT = Context(horizon=HORIZON, period=PERIOD, frequency=DAILY, epochs=2)
+JOINT = [name for name in MODELS if MODELS[name].facts.get("joint")]
 
 
 def build(name: str) -> Forecaster:
@@ -54,6 +56,15 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def method(name: str) -> Forecaster:
     return build(name)
+
+
+def one(method: Forecaster, data: Panel, name: str, origin: int) -> np.ndarray:
+    """The forecast of one series from one origin; a joint method is handed the others too."""
+    if not method.joint:
+        return method.predict(data.select([name]), [np.array([origin])])[0][0]
+    none = np.array([], dtype=int)
+    origins = [np.array([origin]) if series.id == name else none for series in data.series]
+    return method.predict(data, origins)[data.ids.index(name)][0]
 
 
 def assert_forecasts(forecasts: list[np.ndarray], origins: Sequence[np.ndarray]) -> None:
@@ -102,8 +113,7 @@ def test_many_origins_at_once_equal_one_by_one(method: Forecaster):
     together = method.predict(data, origins)
     for series, at, forecasts in zip(data.series, origins, together, strict=True):
         for origin, forecast in zip(at, forecasts, strict=True):
-            alone = method.predict(data.select([series.id]), [np.array([origin])])[0]
-            np.testing.assert_allclose(alone[0], forecast, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(one(method, data, series.id, origin), forecast, rtol=1e-5, atol=1e-5)
 
 
 def test_no_origins_give_no_forecasts(method: Forecaster):
@@ -159,6 +169,10 @@ def test_state_and_settings_restore_the_method(name: str, method: Forecaster):
 def test_series_the_fit_has_not_seen_is_forecast(method: Forecaster):
     data = panel(seasonal(19, 90), 100 + 3 * seasonal(20, 90))
     method.fit(data.select(["series 0"]), CONTEXT)
+    if method.joint:
+        with pytest.raises(DataError, match="not those that are read together"):
+            method.predict(data, [np.array([90])] * 2)
+        return
     forecast = method.predict(data.select(["series 1"]), [np.array([90])])[0]
     assert np.abs(forecast - 160).max() < 60
 
@@ -170,3 +184,17 @@ def test_registry_row_is_complete(name: str):
     ranks = [MODELS[other].facts["rank"] for other in MODELS]
     assert len(set(ranks)) == len(ranks)
     assert issubclass(entry.load(), Forecaster)
+    assert entry.load().joint == entry.facts.get("joint", False)
+
+
+@pytest.mark.parametrize("name", JOINT)
+def test_a_joint_method_reads_the_others_up_to_the_same_time(name: str):
+    method = build(name)
+    first, second = seasonal(21, 80), seasonal(22, 90)
+    method.fit(panel(first, second), CONTEXT)
+    at = [np.array([80]), np.array([], dtype=int)]
+    before = method.predict(panel(first, second), at)[0]
+    later = np.where(np.arange(90) < 80, second, 1e6)
+    np.testing.assert_array_equal(method.predict(panel(first, later), at)[0], before)
+    earlier = np.where(np.arange(90) < 80, second[::-1] + 3, second)
+    assert not np.array_equal(method.predict(panel(first, earlier), at)[0], before)

@@ -9,7 +9,9 @@ import pytest
 from statewise.timeseries.models import MODELS
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "models"
-SHARED = {"seasonal-naive": "naive", "drift": "naive", "theta": "statistical", "ets": "statistical"}
+SHARED = {"seasonal-naive": "naive", "drift": "naive", "theta": "statistical", "ets": "statistical"} | {
+    "lru": "recurrent", "s5": "recurrent", "gla": "recurrent", "mamba": "recurrent", "mes-lstm": "es_rnn"
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -27,6 +27,7 @@ __all__ = ["Contender", "enter", "run_test", "run_validation"]
 _log = logging.getLogger("statewise")
 
 _SHARE = 0.4  # of the time left, for one method at most: it may have to be fitted once more at the end
+_TOGETHER = 2, 64  # series, for which a joint method is tried unless it is asked for
 _LEAST = 3.0  # seconds, with less of which training a network is not begun
 
 
@@ -70,6 +71,9 @@ def enter(name: str, config: Any, plan: Plan, context: Context, *, required: boo
     contender = Contender(name=name, method=method, ids=ids, facts=entry.facts, required=required)
     if not ids:
         contender.notes.append(f"needs {least} training rows")
+    elif method.joint and not required and not _TOGETHER[0] <= len(ids) <= _TOGETHER[1]:
+        contender.notes.append(f"left out: it reads {_TOGETHER[0]} to {_TOGETHER[1]} series together")
+        contender.ids = ()
     return contender
 
 

@@ -57,9 +57,17 @@ class Forecaster(ABC):
 
     local: ClassVar[bool] = False
     """True when `fit` learns nothing that series share: it can forecast a series never seen."""
+    joint: ClassVar[bool] = False
+    """True when a forecast reads the other series of the panel at the same time. Such a method forecasts the
+    series of its fit and no others, and needs all of them (`companions`)."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The series that a joint method needs in the panel to forecast any of them; empty for others."""
+        return ()
 
     @abstractmethod
     def minimum(self, context: Context) -> int:

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from statewise.core.config import require
 from statewise.core.errors import DataError
@@ -32,7 +32,7 @@ from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.task import WindowTask
 from statewise.timeseries.windows import Windows
 
-__all__ = ["NetworkConfig", "NetworkForecaster"]
+__all__ = ["NetworkConfig", "NetworkForecaster", "Span", "spread", "too_short"]
 
 _SEASONS = 7  # of lookback where nothing else is asked for: a week of hours, as in the papers
 _LONGEST = 512  # steps of lookback chosen, unless two seasons are longer
@@ -106,12 +106,12 @@ class NetworkForecaster(Forecaster, Generic[C]):
         inputs = Inputs.fit(panel, [span.stop for span in spans], context, lookback)
         with seeded(context.seed):
             model = self.build(inputs)
-        task = _task(model, panel, inputs, spans)
+        task = self._task(model, panel, inputs, spans)
         # set already: an interrupted fit leaves the best weights so far
         self._fitted, self._threads = (inputs, model), context.threads
         self.result = fit(
             task,
-            self._fit_config(task.size, lookback, context),
+            self._fit_config(task.size, task.windows.steps, context),
             context.run,
             progress=_progress(context),
             deadline=context.deadline,
@@ -147,10 +147,13 @@ class NetworkForecaster(Forecaster, Generic[C]):
             raise RuntimeError(f"{type(self).__name__}: fit or restore comes first")
         return self._fitted
 
-    def _fit_config(self, size: int, lookback: int, context: Context) -> FitConfig:
-        """Adam with a falling rate, stopped by validation."""
+    def _task(self, model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[Span]) -> WindowTask:
+        return _task(model, panel, inputs, spans)
+
+    def _fit_config(self, size: int, span: int, context: Context) -> FitConfig:
+        """Adam with a falling rate, stopped by validation; a window holds `span` steps."""
         config = self.config
-        batch_size = config.batch_size or _batch_size(size, lookback)
+        batch_size = config.batch_size or _batch_size(size, span)
         steps = -(-size // batch_size)  # per epoch
         return FitConfig(
             epochs=context.epochs or config.epochs or max(_EPOCHS, -(-_LEAST_STEPS // steps)),
@@ -167,7 +170,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
         )
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """The steps of a series that a fit uses."""
 
     first: int
@@ -192,16 +195,16 @@ class _Block(NamedTuple):
     scale: np.ndarray
 
 
-def _span(series: Series, horizon: int, validation: float) -> _Span:
+def _span(series: Series, horizon: int, validation: float) -> Span:
     observed = np.flatnonzero(np.isfinite(series.values))
     if not len(observed):
-        return _Span(0, 0, 0)
+        return Span(0, 0, 0)
     first, end = int(observed[0]), int(observed[-1]) + 1
     held_out = max(horizon, int(validation * (end - first)))
-    return _Span(first, max(first, end - held_out), end)
+    return Span(first, max(first, end - held_out), end)
 
 
-def _lookback(spans: Sequence[_Span], context: Context) -> int:
+def _lookback(spans: Sequence[Span], context: Context) -> int:
     """Whole seasons: seven, at most `_LONGEST` steps, and at most half of what the median series has."""
     season = context.period if context.period > 1 else context.horizon
     rows = int(np.median([span.stop - span.first for span in spans]))
@@ -209,7 +212,7 @@ def _lookback(spans: Sequence[_Span], context: Context) -> int:
     return season * max(1, seasons)
 
 
-def _task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[_Span]) -> WindowTask:
+def _task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[Span]) -> WindowTask:
     """Windows before `stop` train, those after it validate.
 
     Where a series is shorter than two lookbacks, windows may reach before its beginning, as far as they still
@@ -229,21 +232,30 @@ def _task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[_Span]
     ]
     starts, validation = torch.cat(train), torch.cat(held_out)
     if not len(starts) or not len(validation):
-        longest = max(spans, key=lambda span: span.end - span.first)
-        raise DataError(
-            "no series is long enough to train a network on",
-            seen=f"at most {longest.end - longest.first} steps with observations",
-            expected=f"{2 * (horizon + inputs.period)} steps for {horizon} steps ahead",
-            fix="shorten --horizon, or take a method for short series such as ets",
-        )
-    most = min(len(validation), _VALIDATION_WINDOWS, max(_SMALLEST_BATCH, _VALIDATION_STEPS // lookback))
-    spread = torch.linspace(0, len(validation) - 1, most, dtype=torch.float64).long()
-    return WindowTask(model, windows, starts, validation[spread])
+        raise too_short(spans, inputs)
+    return WindowTask(model, windows, starts, spread(validation, lookback))
 
 
-def _batch_size(windows: int, lookback: int) -> int:
+def spread(validation: Tensor, span: int) -> Tensor:
+    """Of the validation windows, of `span` steps each, as many as there is time for, evenly spread."""
+    most = min(len(validation), _VALIDATION_WINDOWS, max(_SMALLEST_BATCH, _VALIDATION_STEPS // span))
+    return validation[torch.linspace(0, len(validation) - 1, most, dtype=torch.float64).long()]
+
+
+def too_short(spans: Sequence[Span], inputs: Inputs) -> DataError:
+    """What to say when there is no window to train or to validate on."""
+    longest = max(span.end - span.first for span in spans)
+    return DataError(
+        "no series is long enough to train a network on",
+        seen=f"at most {longest} steps with observations",
+        expected=f"{2 * (inputs.horizon + inputs.period)} steps for {inputs.horizon} steps ahead",
+        fix="shorten --horizon, or take a method for short series such as ets",
+    )
+
+
+def _batch_size(windows: int, span: int) -> int:
     """A power of two that leaves an epoch `_STEPS` steps, given the windows for it, and fits in memory."""
-    largest = min(_LARGEST_BATCH, _LARGEST_BATCH_STEPS // lookback)
+    largest = min(_LARGEST_BATCH, _LARGEST_BATCH_STEPS // span)
     size = _SMALLEST_BATCH
     while 2 * size <= largest and windows >= 2 * size * _STEPS:
         size *= 2

@@ -6,7 +6,7 @@ Letters: S series, H horizon, Q levels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,16 +71,17 @@ class Portfolio:
         A series may hold more rows than at the fit, or be new. Where its method cannot work with it, its
         last value is repeated and the note says so.
         """
-        notes = {series.id: self._obstacle(series) for series in panel.series}
+        given = set(panel.ids)
+        notes = {series.id: self._obstacle(series, given) for series in panel.series}
         users: dict[str, list[str]] = {}
         for name, note in notes.items():
             users.setdefault(_FALLBACK if note else self.chosen.get(name, self.default), []).append(name)
         made: dict[str, tuple[str, np.ndarray]] = {}
         for method, ids in users.items():
-            for name, point in zip(ids, self._points(method, panel.select(ids)), strict=True):
+            for name, point in zip(ids, self._points(method, panel, ids), strict=True):
                 made[name] = (method, point)
         lost = [name for name, (_, point) in made.items() if not np.isfinite(point).all()]
-        for name, point in zip(lost, self._points(_FALLBACK, panel.select(lost)), strict=True):
+        for name, point in zip(lost, self._points(_FALLBACK, panel, lost), strict=True):
             notes[name] = f"the forecast of {made[name][0]} was not finite: the last value is repeated"
             made[name] = (_FALLBACK, point)
         return [self._forecast(panel, series, *made[series.id], notes[series.id]) for series in panel.series]
@@ -135,27 +136,35 @@ class Portfolio:
             conformal=from_dict(ConformalConfig, description["conformal"], where="conformal"),
         )
 
-    def _obstacle(self, series: Series) -> str:
-        """Why the method of a series cannot forecast it; empty when it can."""
+    def _obstacle(self, series: Series, given: Set[str]) -> str:
+        """Why the method of a series cannot forecast it from the series given; empty when it can."""
         name = self.chosen.get(series.id, self.default)
         if name == _FALLBACK:
             return ""
+        together = self.methods[name].companions
+        if together and series.id not in together:
+            return f"{name} forecasts only the series of its fit: the last value is repeated"
+        if lacking := [f"'{other}'" for other in together if other not in given]:
+            return f"{name} reads {', '.join(lacking[:3])} too, not given: the last value is repeated"
         rows = len(series) - first_observed(series.values)
         least = self.methods[name].minimum(self.context)
         if rows >= least:
             return ""
         return f"{rows} rows are too few for {name}, which needs {least}: the last value is repeated"
 
-    def _points(self, name: str, panel: Panel) -> list[np.ndarray]:
-        """Point forecasts (H,) from the end of each series."""
-        if not len(panel):
+    def _points(self, name: str, panel: Panel, ids: Sequence[str]) -> list[np.ndarray]:
+        """Point forecasts (H,) from the end of each of the named series."""
+        if not ids:
             return []
         method = self.methods.get(name)
         if method is None:
             method = Naive(NaiveConfig())
             method.fit(panel, self.context)
-        ends = [np.array([len(series)]) for series in panel.series]
-        return [forecast[0] for forecast in method.predict(panel, ends)]
+        seen = panel.select(method.companions or ids)
+        wanted = set(ids)
+        ends = [np.array([len(series)] if series.id in wanted else [], dtype=int) for series in seen.series]
+        made = dict(zip(seen.ids, method.predict(seen, ends), strict=True))
+        return [made[one][0] for one in ids]
 
     def _forecast(self, panel: Panel, series: Series, method: str, point: np.ndarray, note: str) -> Forecast:
         half = self.half.get(series.id)

@@ -1,4 +1,8 @@
-"""Forecasting as a supervised problem for the shared training loop: windows in, mean squared error out."""
+"""Forecasting as a supervised problem for the shared training loop: windows in, mean squared error out.
+
+Windows of one series are x (B, L, C) and y (B, H), those of series that are read together x (B, L, V, C) and
+y (B, V, H).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from statewise.core.train.device import to_device
+from statewise.timeseries.joint_windows import JointWindows
 from statewise.timeseries.windows import Batch, Windows
 
 __all__ = ["WindowTask"]
@@ -14,7 +19,9 @@ _AT_ONCE = 2**18  # steps of input in a batch of an evaluation
 
 
 class WindowTask:
-    """A `statewise.core.train.Task`: fit a window module (B, L, C) -> (B, H).
+    """A `statewise.core.train.Task`: fit a window module.
+
+    A module that has a method `penalty()` has its value added to the loss.
 
     Args:
         model: the module.
@@ -25,7 +32,9 @@ class WindowTask:
 
     monitor = "val_mse"
 
-    def __init__(self, model: nn.Module, windows: Windows, train: Tensor, validation: Tensor) -> None:
+    def __init__(
+        self, model: nn.Module, windows: Windows | JointWindows, train: Tensor, validation: Tensor
+    ) -> None:
         self.model = model
         self.windows = windows
         self.train, self.validation = train, validation
@@ -40,11 +49,12 @@ class WindowTask:
         return self.windows.gather(self.train[indices])
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean squared error over what was observed."""
+        """Mean squared error over what was observed, and the penalty of the module."""
         squares = (model(batch.x) - batch.y).square()
-        if batch.weight is None:
-            return squares.mean()
-        return (squares * batch.weight).sum() / batch.weight.sum()
+        weight = batch.weight
+        error = squares.mean() if weight is None else (squares * weight).sum() / weight.sum()
+        penalty = getattr(self.model, "penalty", None)
+        return error if penalty is None else error + penalty()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Errors over all validation windows, each observed step counting the same."""
@@ -53,14 +63,14 @@ class WindowTask:
 
 
 @torch.no_grad()
-def errors(model: nn.Module, windows: Windows, starts: Tensor) -> Tensor:
+def errors(model: nn.Module, windows: Windows | JointWindows, starts: Tensor) -> Tensor:
     """Per window: sum of squared errors, of absolute errors, number of observed steps; (n, 3) float64."""
     device = next(model.parameters()).device
     sums = []
-    for part in starts.split(max(1, _AT_ONCE // windows.lookback)):
+    for part in starts.split(max(1, _AT_ONCE // windows.steps)):
         x, y, weight = to_device(windows.gather(part), device)
-        error = (model(x) - y).double()
-        weight = torch.ones_like(error) if weight is None else weight.double()
+        error = (model(x) - y).double().flatten(1)
+        weight = torch.ones_like(error) if weight is None else weight.double().flatten(1)
         parts = (weight * error.square()).sum(1), (weight * error.abs()).sum(1), weight.sum(1)
         sums.append(torch.stack(parts, dim=1).cpu())
     return torch.cat(sums)

@@ -62,6 +62,11 @@ class Windows:
         whole = all(np.isfinite(series.values).all() for series in panel.series)
         self._weight = None if whole else torch.from_numpy(observed).unfold(0, self.horizon, 1)
 
+    @property
+    def steps(self) -> int:
+        """Steps that a window holds."""
+        return self.lookback
+
     def starts(self, series: int, first: int, last: int) -> Tensor:
         """The windows of one series with origins `first` to `last`, both included, (n,) int64.
 
