@@ -1,9 +1,9 @@
 """pLSTM-Vis: matrix states that run along the edges of the grid of tokens, from all four corners.
 
 Blocks alternate the two modes of `statewise.core.layers.plstm2d`: P spreads along a direction, D carries
-along lines that turn once. Each block is x + pLSTM(norm(x)), then x + MLP(norm(x)) with a GELU and four times the
-features. The features of the four corner tokens, which have seen the whole image, make the image's vector.
-Pöppel, Freinschlag, Schmied, Lin and Hochreiter, "pLSTM: parallelizable Linear Source Transition Mark
+along lines that turn once. Each block is x + pLSTM(norm(x)), then x + MLP(norm(x)) with a GELU and four times
+the features. The features of the four corner tokens, which have seen the whole image, make the image's
+vector. Pöppel, Freinschlag, Schmied, Lin and Hochreiter, "pLSTM: parallelizable Linear Source Transition Mark
 networks", 2025.
 
 Shapes: tokens (B, y, x, D); the pooled vector has 4 D features, of the corners in the order (first row, first
