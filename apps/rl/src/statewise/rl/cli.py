@@ -41,6 +41,7 @@ def fit(
     env: str | None = None,
     env_set: Annotated[Pairs, Parameter(name="--env-set")] = (),
     set_: Annotated[Pairs, Parameter(name="--set")] = (),
+    columns: Annotated[str | None, Parameter(show_default=False)] = None,
     steps: Annotated[int | None, Parameter(validator=at_least(1))] = None,
     until: float | None = None,
     target: float | None = None,
@@ -70,6 +71,7 @@ def fit(
         env: Environment in which a model learnt from data is judged; by default the one the data name.
         env_set: NAME=VALUE for the environment, such as length=100; may be repeated.
         set_: NAME=VALUE for the model or its training, such as width=128; may be repeated.
+        columns: Elements of recorded observations to use, such as 0,2; by default all.
         steps: Steps in the environment, or of the optimiser on data.
         until: Return at which training ends.
         target: Return to ask a sequence model for; by default the best of the data.
@@ -81,7 +83,7 @@ def fit(
     from statewise.rl.api import fit_run, resume_run
     from statewise.rl.environments.make import options_from
     from statewise.rl.narrate import tell_fit
-    from statewise.rl.settings import FitSettings
+    from statewise.rl.settings import FitSettings, columns_from
 
     with console.progress("Training") as bar:
         if resume is not None:
@@ -93,6 +95,7 @@ def fit(
                 env=env,
                 env_options=options_from(env_set),
                 overrides=options_from(set_),
+                columns=columns_from(columns),
                 steps=steps,
                 until=until,
                 target=target,

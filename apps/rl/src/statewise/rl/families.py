@@ -47,6 +47,15 @@ FAMILIES = {
         networks={"Agent": "statewise.rl.models.agent:Agent"},
         acting="statewise.rl.models.policy:agent_actor",
     ),
+    "sequence": Family(
+        networks={
+            "AarenPolicy": "statewise.rl.models.aaren_policy:AarenPolicy",
+            "BC": "statewise.rl.models.bc:BC",
+            "DS4": "statewise.rl.models.ds4:DS4",
+            "DT": "statewise.rl.models.dt:DT",
+        },
+        acting="statewise.rl.offline.policy:sequence_actor",
+    ),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -16,33 +15,17 @@ from statewise.core.train import Run
 from statewise.core.train.device import threads
 from statewise.rl.environments import ENVIRONMENTS
 from statewise.rl.environments.make import EnvironmentSpec, make
+from statewise.rl.fitted import Fitted
 from statewise.rl.models import MODELS
 from statewise.rl.online import Learner, Plan, learn
 from statewise.rl.saved import save_policy
 from statewise.rl.settings import FitSettings
 
-__all__ = ["Fitted", "fingerprint_of", "fit_model", "model_config"]
+__all__ = ["chosen_model", "fingerprint_of", "fit_model"]
 
 ONLINE, OFFLINE = "in an environment", "from data"
 Say = Callable[[str], None]
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What training came to."""
-
-    model: str
-    rows: list[dict[str, Any]]
-    """What was logged."""
-    stopped_by: str
-    seconds: float
-    parameters: int
-    steps: int
-    """Steps in the environment, or of the optimiser."""
-    playable: bool = True
-    """Whether there is an environment to judge it in."""
-    notes: list[str] = field(default_factory=list)
 
 
 def fingerprint_of(settings: FitSettings) -> str:
@@ -55,12 +38,12 @@ def fingerprint_of(settings: FitSettings) -> str:
     return hashlib.sha256(label.encode()).hexdigest()[:16]
 
 
-def model_config(settings: FitSettings) -> tuple[str, Any, Any]:
-    """The model's name, its class and its configuration, presets and overrides applied.
+def chosen_model(settings: FitSettings) -> tuple[str, Any, dict[str, Any]]:
+    """The model's name, its class, and the settings of preset and command line by name.
 
     Raises:
         UnknownNameError: there is no such model or preset.
-        ConfigError: an override is unknown, of the wrong type or out of its bounds.
+        ConfigError: the model does not learn from this.
     """
     name, chosen = MODELS.resolve(settings.model_name)
     entry = MODELS[name]
@@ -68,32 +51,29 @@ def model_config(settings: FitSettings) -> tuple[str, Any, Any]:
     if entry.facts.get("learns", expected) != expected:
         fits = [key for key, one in MODELS.entries().items() if one.facts.get("learns") == expected]
         raise ConfigError(
-            f"'{name}' learns {entry.facts['learns']}, not {expected}",
+            f"'{name}' learns {entry.facts['learns']}",
             where="--model",
-            seen=f"{name} with {settings.what}",
+            seen=f"{settings.what}, to learn {expected}",
             expected=f"one of {', '.join(fits)}",
-            fix="collect data first: rl collect ENV"
+            fix="name a data file (rl collect makes one), or another model"
             if expected == ONLINE
             else "name an environment, or another model",
         )
     model = entry.load()
-    module_presets = getattr(model, "presets", {})
-    values = {**entry.facts.get("settings", {}), **preset(module_presets, chosen, name)}
-    if "memory" in entry.facts and "memory" not in values:
-        values["memory"] = entry.facts["memory"]
+    values = {**entry.facts.get("settings", {}), **preset(getattr(model, "presets", {}), chosen, name)}
     if settings.steps is not None:
         values["steps"] = settings.steps
-    config = from_dict(config_class(model), {**values, **settings.overrides}, where=f"model {name}")
-    return name, model, config
+    return name, model, {**values, **settings.overrides}
 
 
 def fit_model(settings: FitSettings, run: Run, say: Say | None, progress: Progress) -> Fitted:
     """Train what the settings ask for, and save it into the run."""
-    name, model, config = model_config(settings)
+    name, model, values = chosen_model(settings)
     if settings.from_data:
         from statewise.rl.offline.fitting import fit_offline
 
-        return fit_offline(name, model, config, settings, run, say, progress)
+        return fit_offline(name, model, values, settings, run, say, progress)
+    config = from_dict(config_class(model), values, where=f"model {name}")
     return _fit_online(name, model, config, settings, run, say, progress)
 
 

@@ -1,5 +1,6 @@
 """A policy beside what it has to beat: random actions below, a scripted controller above where there is
-one."""
+one.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from statewise.core.config import require, to_dict
 from statewise.core.errors import ConfigError
 from statewise.core.registry import canonical
 
-__all__ = ["DATA_ENDINGS", "FitSettings"]
+__all__ = ["DATA_ENDINGS", "FitSettings", "columns_from"]
 
 DATA_ENDINGS = (".npz", ".hdf5", ".h5")
 
@@ -29,6 +29,8 @@ class FitSettings:
     """What the environment's constructor is given."""
     overrides: dict[str, Any] = field(default_factory=dict)
     """Settings of the model and of its training, by name."""
+    columns: tuple[int, ...] = ()
+    """Elements of recorded observations that are used; empty for all."""
     steps: int | None = None
     """Steps in the environment, or gradient steps on data; None: the model's own number."""
     until: float | None = None
@@ -93,6 +95,20 @@ class FitSettings:
             if table:
                 values[option] = [f"{name}={_written(value)}" for name, value in table.items()]
         return values
+
+
+def columns_from(text: str | None) -> tuple[int, ...]:
+    """`"0,2"` as numbers.
+
+    Raises:
+        ConfigError: something in it is no whole number.
+    """
+    try:
+        return tuple(int(word) for word in text.split(",")) if text else ()
+    except ValueError:
+        raise ConfigError(
+            "is no list of whole numbers", where="--columns", seen=str(text), expected="numbers such as 0,2"
+        ) from None
 
 
 def _written(value: Any) -> str:

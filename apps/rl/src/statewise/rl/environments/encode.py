@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from statewise.core.errors import DataError
 
-__all__ = ["Encoded", "is_image"]
+__all__ = ["Encoded", "encode_arrays", "is_image"]
 
 
 def is_image(space: spaces.Space) -> bool:
@@ -131,3 +131,24 @@ def _parts(space: spaces.Space, value: Any) -> Any:
             yield from _parts(one, part)
     else:
         yield np.ravel(value)
+
+
+def encode_arrays(space: spaces.Space, value: Any) -> np.ndarray:
+    """Many native observations at once, each leaf with an axis of T in front, as vectors (T, D) float32."""
+    if isinstance(space, spaces.Discrete):
+        return np.eye(int(space.n), dtype=np.float32)[
+            np.asarray(value, np.int64).reshape(-1) - int(space.start)
+        ]
+    if isinstance(space, spaces.MultiDiscrete):
+        columns = np.asarray(value, np.int64).reshape(len(value), -1)
+        sizes = space.nvec.ravel()
+        return np.concatenate(
+            [np.eye(int(size), dtype=np.float32)[columns[:, i]] for i, size in enumerate(sizes)], 1
+        )
+    if isinstance(space, spaces.Dict):
+        return np.concatenate([encode_arrays(one, value[key]) for key, one in space.spaces.items()], 1)
+    if isinstance(space, spaces.Tuple):
+        return np.concatenate(
+            [encode_arrays(one, part) for one, part in zip(space.spaces, value, strict=True)], 1
+        )
+    return np.asarray(value, np.float32).reshape(len(value), -1)

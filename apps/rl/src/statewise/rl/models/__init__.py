@@ -7,14 +7,9 @@ from statewise.core.registry import Entry, Registry
 __all__ = ["MODELS"]
 
 
-def _ppo(memory: str, paper: str, year: int | None, summary: str) -> Entry:
-    return Entry(
-        target="statewise.rl.ppo:PPO",
-        summary=summary,
-        paper=paper,
-        year=year,
-        facts={"learns": "in an environment", "memory": memory},
-    )
+def _ppo(memory: str, paper: str, year: int, summary: str) -> Entry:
+    facts = {"learns": "in an environment", "memory": memory, "settings": {"memory": memory}}
+    return Entry(target="statewise.rl.ppo:PPO", summary=summary, paper=paper, year=year, facts=facts)
 
 
 _LU = "Lu et al., Structured State Space Models for In-Context Reinforcement Learning"
@@ -40,6 +35,39 @@ MODELS = Registry(
             "Schulman et al., Proximal Policy Optimization Algorithms",
             2017,
             "the same without memory: the yardstick",
+        ),
+        "ds4": Entry(
+            target="statewise.rl.models.ds4:DS4",
+            summary="state space layers over whole trajectories; constant cost per step",
+            paper="Bar-David et al., Decision S4: Efficient Sequence-Based RL via State Spaces Layers",
+            year=2023,
+            facts={"learns": "from data", "memory": "s4d"},
+        ),
+        "dt": Entry(
+            target="statewise.rl.models.dt:DT",
+            summary="causal transformer over a window of returns, observations and actions",
+            paper="Chen et al., Decision Transformer: Reinforcement Learning via Sequence Modeling",
+            year=2021,
+            facts={"learns": "from data", "memory": "a window"},
+        ),
+        "aaren": Entry(
+            target="statewise.rl.models.aaren_policy:AarenPolicy",
+            summary="the same with attention as a recurrence; constant cost per step",
+            paper="Feng et al., Attention as an RNN",
+            year=2024,
+            facts={"learns": "from data", "memory": "aaren"},
+        ),
+        "bc": Entry(
+            target="statewise.rl.models.bc:BC",
+            summary="behaviour cloning: an MLP on the observation; what the others have to beat",
+            facts={"learns": "from data", "memory": "none"},
+        ),
+        "percent-bc": Entry(
+            target="statewise.rl.models.bc:BC",
+            summary="behaviour cloning on the best tenth of the episodes",
+            paper="Chen et al., Decision Transformer: Reinforcement Learning via Sequence Modeling",
+            year=2021,
+            facts={"learns": "from data", "memory": "none", "settings": {"best": 0.1}},
         ),
     },
     group="statewise.rl.models",

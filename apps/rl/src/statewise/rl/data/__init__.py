@@ -1,0 +1,1 @@
+"""Recorded episodes: reading, checking and writing them."""

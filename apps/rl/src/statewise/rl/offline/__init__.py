@@ -1,0 +1,1 @@
+"""Learning from recorded episodes: sequence policies conditioned on returns, and behaviour cloning."""
