@@ -1,3 +1,3 @@
-"""Speech enhancement and separation that stream; not built yet."""
+"""Speech enhancement and separation that stream."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,53 @@
+"""The models by name. Reading the table imports none of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from statewise.core.registry import Entry, Registry, preset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["MODELS", "build"]
+
+MODELS = Registry(
+    "speech model",
+    {
+        "noisy": Entry(
+            target="statewise.speech.models.noisy:Noisy",
+            summary="the input as it is: what everything else has to beat",
+            facts={"family": "baseline", "does": "enhance", "streaming": "yes"},
+        ),
+        "gating": Entry(
+            target="statewise.speech.models.gating:SpectralGating",
+            summary="mutes bins that do not stand out from their own mean level",
+            facts={"family": "baseline", "does": "enhance", "streaming": "no"},
+        ),
+        "wiener": Entry(
+            target="statewise.speech.models.wiener:Wiener",
+            summary="decision-directed Wiener filter over a tracked noise floor",
+            paper="Ephraim and Malah; Gerkmann and Hendriks",
+            year=2012,
+            facts={"family": "baseline", "does": "enhance", "streaming": "yes"},
+        ),
+        "frcrn": Entry(
+            target="statewise.speech.models.frcrn:FRCRN",
+            summary="complex U-Nets with memory over frequency; causal presets stream",
+            paper="Zhao et al., FRCRN",
+            year=2022,
+            facts={"family": "U-Net", "does": "enhance", "streaming": "causal presets"},
+        ),
+    },
+    group="statewise.speech.models",
+)
+
+
+def build(spec: str, changes: dict[str, Any] | None = None) -> tuple[str, nn.Module]:
+    """A new model called `MODEL` or `MODEL-PRESET`, with some settings changed; its name and itself."""
+    from statewise.core.config import config_class, from_dict
+
+    name, chosen = MODELS.resolve(spec)
+    cls = MODELS.load(name)
+    values = preset(getattr(cls, "presets", {}), chosen, name) | (changes or {})
+    return name, cls(from_dict(config_class(cls), values, where=name))
