@@ -37,7 +37,15 @@ from statewise.timeseries.saved import extended, load_forecast, save_forecast
 from statewise.timeseries.season import default_horizon, main_period
 from statewise.timeseries.settings import AUTO, FitSettings
 
-__all__ = ["Outcome", "check_data", "evaluate_data", "fit_run", "predict_run", "resume_run"]
+__all__ = [
+    "Outcome",
+    "check_data",
+    "evaluate_data",
+    "fit_run",
+    "merged_options",
+    "predict_run",
+    "resume_run",
+]
 
 _SHARE = 0.75  # of the time limit for fitting: start-up, forecasts and the report come on top
 Say = Callable[[str], None]
@@ -147,7 +155,7 @@ def predict_run(
     saved = load_forecast(path)
     panel, notes = saved.panel, []
     if sources:
-        reading = read(sources, _merged(saved.read, options, panel))
+        reading = read(sources, merged_options(saved.read, options, panel))
         notes = [note.text for note in reading.notes]
         panel = extended(panel, reading.panel)
     forecasts = saved.portfolio.predict(panel)
@@ -275,7 +283,7 @@ def _outcome(
     return Outcome(result=result, reading=reading, settings=settings, context=context, table=table, run=run)
 
 
-def _merged(kept: ReadOptions, given: ReadOptions | None, panel: Panel) -> ReadOptions:
+def merged_options(kept: ReadOptions, given: ReadOptions | None, panel: Panel) -> ReadOptions:
     """What the user says now wins over what held at the fit; the spacing is that of the fit."""
     blank = to_dict(ReadOptions())
     values = {name: value for name, value in to_dict(given or ReadOptions()).items() if value != blank[name]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
@@ -12,6 +12,10 @@ from statewise.core.cli.app import App
 from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed, Terminal, Threads
 from statewise.timeseries import __version__
 from statewise.timeseries.options import ReadOptions
+
+if TYPE_CHECKING:
+    from statewise.core.cli.console import Console
+    from statewise.timeseries.output import ForecastTable
 
 __all__ = ["app", "main"]
 
@@ -141,14 +145,38 @@ def predict(
     forecast, notes = predict_run(run, data or (), read)
     for note in notes:
         console.say(note)
-    if out is None:
-        console.show(forecast.csv().rstrip("\n"))
-    else:
-        from statewise.core.train.atomic import write_text
-
-        write_text(out, forecast.csv())
-        console.say(f"{out}: forecasts of {len(forecast.forecasts)} series")
+    _deliver(forecast, out, console)
     console.result(forecast.as_dict())
+
+
+@app.command
+def update(
+    run: Path,
+    data: list[str],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help="CSV file to write; by default the table is printed.")] = None,
+    read: Reading = None,
+    console: Terminal,
+) -> None:
+    """Take new rows into a fitted forecast, without fitting again, and forecast from them.
+
+    The histories and the intervals advance; a row costs the same however many there have been.
+
+    Example: forecast update runs/sales-auto today.csv
+
+    Args:
+        run: Run directory; its model is written back.
+        data: Files with the new rows; rows known already may be among them.
+        read: how to read them, where that differs from `fit`.
+    """
+    from statewise.timeseries.narrate import tell_update
+    from statewise.timeseries.update import update_run
+
+    outcome = update_run(run, data, read)
+    tell_update(outcome, outcome.table.levels, console)
+    _deliver(outcome.table, out, console)
+    console.result(outcome.as_dict())
 
 
 @app.command(alias="score")
@@ -227,6 +255,17 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
     from statewise.timeseries.datasets import DATASETS
 
     list_datasets(DATASETS, console, name, path)
+
+
+def _deliver(table: ForecastTable, out: Path | None, console: Console) -> None:
+    """Print the forecasts, or write them to a file."""
+    if out is None:
+        console.show(table.csv().rstrip("\n"))
+        return
+    from statewise.core.train.atomic import write_text
+
+    write_text(out, table.csv())
+    console.say(f"{out}: forecasts of {len(table.forecasts)} series")
 
 
 def main() -> int:

@@ -73,6 +73,10 @@ class Forecaster(ABC):
     def minimum(self, context: Context) -> int:
         """The shortest history, in steps, that `fit` and `predict` can work with."""
 
+    def memory(self) -> int | None:
+        """How many steps before an origin a fitted method reads, gaps filled; None: all there are."""
+        return None
+
     @abstractmethod
     def fit(self, panel: Panel, context: Context) -> None:
         """Learn from every series of `panel`; nothing after its last step is ever seen."""

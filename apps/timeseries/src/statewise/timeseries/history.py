@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["fill_missing", "first_observed", "last_observed", "windows"]
+__all__ = ["fill_missing", "first_observed", "last_observed", "shortened", "windows"]
 
 
 def fill_missing(values: np.ndarray, period: int = 1) -> np.ndarray:
@@ -58,3 +58,20 @@ def windows(filled: np.ndarray, origins: np.ndarray, length: int) -> np.ndarray:
     """The `length` steps before each origin, (O, K); steps before the series began repeat its first value."""
     index = origins[:, None] + np.arange(-length, 0)
     return filled[np.maximum(index, 0)]
+
+
+def shortened(values: np.ndarray, keep: int, period: int) -> np.ndarray:
+    """The last `keep` steps and one season before them, such that filling them gives what filling all gave.
+
+    The season in front is filled from what is dropped, so that a later gap finds the same value there. What
+    was never observed stays missing.
+    """
+    start = len(values) - keep - period
+    if start <= 0:
+        return values
+    short = values[start:].copy()
+    first = first_observed(values)
+    if first < len(values):
+        places = np.arange(start, start + period) >= first
+        short[:period][places] = fill_missing(values, period)[start : start + period][places]
+    return short

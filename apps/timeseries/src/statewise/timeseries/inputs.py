@@ -41,9 +41,19 @@ class Inputs:
     """Mean and standard deviation of each covariate on the training rows, (2, K)."""
     gaps: bool
     """Whether training rows had missing values: whether a step was observed is then an input of its own."""
+    calendar: bool = True
+    """Whether the calendar is given."""
 
     @classmethod
-    def fit(cls, panel: Panel, stops: Sequence[int], context: Context, lookback: int) -> Inputs:
+    def fit(
+        cls,
+        panel: Panel,
+        stops: Sequence[int],
+        context: Context,
+        lookback: int,
+        *,
+        calendar: bool = True,
+    ) -> Inputs:
         """Take the numbers from the first `stops[s]` steps of each series."""
         pairs = list(zip(panel.series, stops, strict=True))
         width = len(panel.covariate_names)
@@ -57,6 +67,7 @@ class Inputs:
             scales={series.id: _mean_and_scale(series.values[:stop]) for series, stop in pairs},
             covariates=np.array(pooled).reshape(-1, 2).T,
             gaps=not all(np.isfinite(series.values[:stop]).all() for series, stop in pairs),
+            calendar=calendar,
         )
 
     @property
@@ -69,7 +80,7 @@ class Inputs:
     @property
     def features(self) -> int:
         """Inputs per step beside the value, C - 1."""
-        known = len(calendar.names(self.frequency)) + self.gaps
+        known = len(calendar.names(self.frequency)) * self.calendar + self.gaps
         return known + len(self.shifts) * self.covariates.shape[1]
 
     def values(self, series: Series) -> np.ndarray:
@@ -84,7 +95,9 @@ class Inputs:
     def features_of(self, series: Series, pad: int) -> np.ndarray:
         """The other inputs of each step, with `pad` steps before the series began, (pad+n, C-1) float32."""
         steps = np.arange(-pad, len(series))
-        columns = [_calendar(self.frequency, series.times[0], pad, len(series))]
+        columns = [np.zeros((pad + len(series), 0), dtype=np.float32)]
+        if self.calendar:
+            columns.append(_calendar(self.frequency, series.times[0], pad, len(series)))
         if self.gaps:
             observed = np.isfinite(series.values).astype(np.float32)
             columns.append(np.concatenate([np.zeros(pad, np.float32), observed])[:, None])
@@ -104,7 +117,8 @@ class Inputs:
         """The numbers as named arrays; ids are the bytes of a JSON list."""
         ids = json.dumps(list(self.scales)).encode()
         return {
-            "inputs.shape": np.array([self.lookback, self.horizon, self.period, self.gaps], dtype=np.int64),
+            "inputs.shape": np.array([self.lookback, self.horizon, self.period], dtype=np.int64),
+            "inputs.given": np.array([self.gaps, self.calendar], dtype=np.int64),
             "inputs.ids": np.frombuffer(ids, dtype=np.uint8).copy(),
             "inputs.scales": np.array(list(self.scales.values())).reshape(-1, 2),
             "inputs.covariates": self.covariates,
@@ -113,7 +127,8 @@ class Inputs:
     @classmethod
     def restore(cls, state: dict[str, np.ndarray], frequency: Frequency) -> Inputs:
         """What `state` describes."""
-        lookback, horizon, period, gaps = state["inputs.shape"].tolist()
+        lookback, horizon, period = state["inputs.shape"].tolist()
+        gaps, given = state["inputs.given"].tolist()
         ids = json.loads(state["inputs.ids"].tobytes())
         pairs = ((mean, scale) for mean, scale in state["inputs.scales"].tolist())
         return cls(
@@ -124,6 +139,7 @@ class Inputs:
             scales=dict(zip(ids, pairs, strict=True)),
             covariates=state["inputs.covariates"],
             gaps=bool(gaps),
+            calendar=bool(given),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from statewise.core.cli.console import Console
@@ -10,8 +11,9 @@ from statewise.timeseries.api import Outcome, scores
 from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.choice import Choice
 from statewise.timeseries.scoreboard import Row
+from statewise.timeseries.update import Updated
 
-__all__ = ["COLUMNS", "score_cells", "tell_fit", "tell_scores", "verdict"]
+__all__ = ["COLUMNS", "score_cells", "tell_fit", "tell_scores", "tell_update", "verdict"]
 
 COLUMNS = (
     "method",
@@ -54,6 +56,21 @@ def tell_scores(outcome: Outcome, console: Console, *, document: bool = True) ->
         console.show(line)
     if document:
         console.result(_document(outcome))
+
+
+def tell_update(outcome: Updated, levels: Sequence[float], console: Console) -> None:
+    """Rows taken in, and how the intervals have held since the fit."""
+    for note in outcome.notes:
+        console.say(note)
+    for one in outcome.advances[:_MOST]:
+        shares = ", ".join(
+            f"{share:.0%} inside the {level:.0%} interval"
+            for share, level in zip(one.inside, levels, strict=True)
+        )
+        held = f"; of {one.seen:,} values since the fit {shares}" if one.seen else ""
+        console.say(f"{one.series}: {one.rows:,} new steps{held}")
+    if len(outcome.advances) > _MOST:
+        console.say(f"and {len(outcome.advances) - _MOST:,} more series")
 
 
 def protocol(outcome: Outcome) -> str:

@@ -60,6 +60,8 @@ class NetworkConfig:
     """Windows per step; None: 32, and up to 512 where there are many."""
     learning_rate: float = 1e-3
     """Rate of Adam at the start; it falls along a cosine."""
+    calendar: bool = True
+    """Give the calendar; where the fit sees hardly one year, the day of the year may say too much."""
     save_every: float = 5.0
     """Least number of seconds between two checkpoints."""
 
@@ -96,16 +98,24 @@ class NetworkForecaster(Forecaster, Generic[C]):
     def build(self, inputs: Inputs) -> nn.Module:
         """The module, freshly initialised: (B, L, 1 + features) to (B, H)."""
 
+    def warm_start(self, model: nn.Module, panel: Panel, inputs: Inputs, stops: Sequence[int]) -> None:
+        """Set weights that need no training, from the first `stops[s]` steps of each series."""
+
     def minimum(self, context: Context) -> int:
         """Two horizons, one to train and one to validate on, and two seasons to look back on."""
         return 2 * (context.horizon + context.period)
 
+    def memory(self) -> int | None:
+        return self._get_fitted()[0].lookback
+
     def fit(self, panel: Panel, context: Context) -> None:
         spans = [_span(series, context.horizon, self.config.validation) for series in panel.series]
         lookback = self.config.lookback or _lookback(spans, context)
-        inputs = Inputs.fit(panel, [span.stop for span in spans], context, lookback)
+        stops = [span.stop for span in spans]
+        inputs = Inputs.fit(panel, stops, context, lookback, calendar=self.config.calendar)
         with seeded(context.seed):
             model = self.build(inputs)
+        self.warm_start(model, panel, inputs, stops)
         task = self._task(model, panel, inputs, spans)
         # set already: an interrupted fit leaves the best weights so far
         self._fitted, self._threads = (inputs, model), context.threads

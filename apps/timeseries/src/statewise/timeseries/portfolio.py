@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from statewise.timeseries.models import MODELS
 from statewise.timeseries.models.naive import Naive, NaiveConfig
 from statewise.timeseries.panel import Panel, Series
 
-__all__ = ["Forecast", "Portfolio"]
+__all__ = ["Forecast", "Points", "Portfolio"]
 
 _FALLBACK = "naive"
 
@@ -44,6 +44,17 @@ class Forecast:
     """(Q, H), rising with the level."""
     note: str = ""
     """Why it is not made as planned; empty when it is."""
+
+
+class Points(NamedTuple):
+    """Point forecasts of one series."""
+
+    method: str
+    """The method that made them."""
+    values: np.ndarray
+    """(O, H)"""
+    note: str
+    """Why they are not made as planned; empty when they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +82,31 @@ class Portfolio:
         A series may hold more rows than at the fit, or be new. Where its method cannot work with it, its
         last value is repeated and the note says so.
         """
-        given = set(panel.ids)
-        notes = {series.id: self._obstacle(series, given) for series in panel.series}
+        ends = {series.id: np.array([len(series)]) for series in panel.series}
+        made = self.points(panel, ends)
+        return [self._forecast(panel, series, made[series.id]) for series in panel.series]
+
+    def points(self, panel: Panel, origins: Mapping[str, np.ndarray]) -> dict[str, Points]:
+        """Point forecasts of every series in `origins`, from each of its origins.
+
+        Args:
+            panel: the series, and those that they are read together with.
+            origins: by series, (O,) ascending.
+        """
+        by_id = {series.id: series for series in panel.series}
+        notes = {name: self._obstacle(by_id[name], by_id.keys()) for name in origins}
         users: dict[str, list[str]] = {}
         for name, note in notes.items():
             users.setdefault(_FALLBACK if note else self.chosen.get(name, self.default), []).append(name)
-        made: dict[str, tuple[str, np.ndarray]] = {}
+        made: dict[str, Points] = {}
         for method, ids in users.items():
-            for name, point in zip(ids, self._points(method, panel, ids), strict=True):
-                made[name] = (method, point)
-        lost = [name for name, (_, point) in made.items() if not np.isfinite(point).all()]
-        for name, point in zip(lost, self._points(_FALLBACK, panel, lost), strict=True):
-            notes[name] = f"the forecast of {made[name][0]} was not finite: the last value is repeated"
-            made[name] = (_FALLBACK, point)
-        return [self._forecast(panel, series, *made[series.id], notes[series.id]) for series in panel.series]
+            for name, values in self._made(method, panel, ids, origins).items():
+                made[name] = Points(method, values, notes[name])
+        lost = [name for name, points in made.items() if not np.isfinite(points.values).all()]
+        for name, values in self._made(_FALLBACK, panel, lost, origins).items():
+            note = f"the forecast of {made[name].method} was not finite: the last value is repeated"
+            made[name] = Points(_FALLBACK, values, note)
+        return made
 
     def state(self) -> dict[str, np.ndarray]:
         """All arrays by name: those of the methods, prefixed by their names, and the half-widths."""
@@ -152,32 +174,43 @@ class Portfolio:
             return ""
         return f"{rows} rows are too few for {name}, which needs {least}: the last value is repeated"
 
-    def _points(self, name: str, panel: Panel, ids: Sequence[str]) -> list[np.ndarray]:
-        """Point forecasts (H,) from the end of each of the named series."""
+    def _made(
+        self, name: str, panel: Panel, ids: Sequence[str], origins: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """What one method says of the named series, (O, H) each."""
         if not ids:
-            return []
+            return {}
         method = self.methods.get(name)
         if method is None:
             method = Naive(NaiveConfig())
             method.fit(panel, self.context)
-        seen = panel.select(method.companions or ids)
-        wanted = set(ids)
-        ends = [np.array([len(series)] if series.id in wanted else [], dtype=int) for series in seen.series]
-        made = dict(zip(seen.ids, method.predict(seen, ends), strict=True))
-        return [made[one][0] for one in ids]
+        seen, wanted, none = panel.select(method.companions or ids), set(ids), np.array([], dtype=int)
+        at = [origins[one] if one in wanted else none for one in seen.ids]
+        made = dict(zip(seen.ids, method.predict(seen, at), strict=True))
+        return {one: made[one] for one in ids}
 
-    def _forecast(self, panel: Panel, series: Series, method: str, point: np.ndarray, note: str) -> Forecast:
+    def half_width(self, series: Series, note: str = "") -> np.ndarray:
+        """Half-widths of the intervals about the next forecast of a series, (Q, H).
+
+        Args:
+            series: with its history.
+            note: why its forecast is not made as planned, if so: the history then says how far it misses.
+        """
         half = self.half.get(series.id)
-        if note or half is None:
-            half = from_history(series.values, self.context.horizon, self.conformal)
-            if not note and np.isfinite(self.shared).all():
-                half = self.shared * seasonal_scale(series.values, self.context.period)
+        if half is not None and not note:
+            return half
+        if not note and np.isfinite(self.shared).all():
+            return self.shared * seasonal_scale(series.values, self.context.period)
+        return from_history(series.values, self.context.horizon, self.conformal)
+
+    def _forecast(self, panel: Panel, series: Series, points: Points) -> Forecast:
+        point, half = points.values[0], self.half_width(series, points.note)
         return Forecast(
             series=series.id,
-            method=method,
+            method=points.method,
             times=panel.frequency.future(series.times[-1], self.context.horizon),
             point=point,
             lower=point - half,
             upper=point + half,
-            note=note,
+            note=points.note,
         )

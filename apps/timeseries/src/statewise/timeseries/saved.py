@@ -6,7 +6,8 @@ newer rows are put behind them, and without newer rows the forecast starts where
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,50 @@ from statewise.timeseries.options import ReadOptions
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.portfolio import Portfolio
 
-__all__ = ["SavedForecast", "extended", "load_forecast", "save_forecast"]
+__all__ = [
+    "SavedForecast",
+    "extended",
+    "joined",
+    "load_forecast",
+    "refuse_strangers",
+    "save_forecast",
+]
 
 KIND = "timeseries/forecast"
-_HISTORY = "history/"
+_HISTORY, _LIVE = "history/", "live/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedForecast:
     """What a model directory holds."""
 
+    path: Path
+    """The directory."""
     portfolio: Portfolio
     panel: Panel
     """The histories that it was fitted on."""
     read: ReadOptions
     """How its files were read."""
+    tracks: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    """By series, what `live.Track.state` gave at the last update; empty when there was none."""
 
 
-def save_forecast(path: Path, portfolio: Portfolio, panel: Panel, read: ReadOptions) -> Path:
-    """Write the directory; its path."""
+def save_forecast(
+    path: Path,
+    portfolio: Portfolio,
+    panel: Panel,
+    read: ReadOptions,
+    tracks: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> Path:
+    """Write the directory; its path.
+
+    Args:
+        path: where.
+        portfolio: the fitted methods.
+        panel: the histories.
+        read: how their files were read.
+        tracks: by series of `panel`, its intervals while it goes on.
+    """
     context = portfolio.context
     metadata = {
         "horizon": context.horizon,
@@ -54,8 +80,12 @@ def save_forecast(path: Path, portfolio: Portfolio, panel: Panel, read: ReadOpti
         "sources": list(panel.sources),
         "read": to_dict(read),
         "series": panel.ids,
+        "tracked": list(tracks or {}),
     }
     arrays = {f"{_HISTORY}{name}": array for name, array in _pack(panel).items()}
+    if tracks:
+        states = list(tracks.values())
+        arrays |= {f"{_LIVE}{name}": np.stack([one[name] for one in states]) for name in states[0]}
     return save_model(
         path, kind=KIND, config=portfolio.description(), metadata=metadata, arrays=arrays | portfolio.state()
     )
@@ -78,7 +108,8 @@ def load_forecast(path: str | Path) -> SavedForecast:
         for name, array in model.arrays.items()
         if name.startswith(_HISTORY)
     }
-    learnt = {name: array for name, array in model.arrays.items() if not name.startswith(_HISTORY)}
+    live = {name.removeprefix(_LIVE): a for name, a in model.arrays.items() if name.startswith(_LIVE)}
+    learnt = {name: a for name, a in model.arrays.items() if not name.startswith((_HISTORY, _LIVE))}
     panel = Panel(
         series=_unpack(history, facts["series"], frequency, len(facts["covariates"])),
         frequency=frequency,
@@ -90,7 +121,14 @@ def load_forecast(path: str | Path) -> SavedForecast:
         sources=tuple(facts["sources"]),
     )
     read = from_dict(ReadOptions, facts["read"], where=str(model.path))
-    return SavedForecast(portfolio=Portfolio.restore(model.config, learnt, context), panel=panel, read=read)
+    tracked = facts.get("tracked", [])
+    return SavedForecast(
+        path=model.path,
+        portfolio=Portfolio.restore(model.config, learnt, context),
+        panel=panel,
+        read=read,
+        tracks={name: {key: rows[i] for key, rows in live.items()} for i, name in enumerate(tracked)},
+    )
 
 
 def extended(old: Panel, new: Panel) -> Panel:
@@ -100,12 +138,25 @@ def extended(old: Panel, new: Panel) -> Panel:
         DataError: the spacing differs, or the two have no series in common.
     """
     known = {series.id: series for series in old.series}
-    if not any(name in known for name in new.ids):
+    refuse_strangers(old, old.ids, new)
+    series = tuple(
+        joined(known[one.id], one, old.frequency) if one.id in known else one for one in new.series
+    )
+    return replace(new, series=series, zone=new.zone or old.zone)
+
+
+def refuse_strangers(old: Panel, known: list[str], new: Panel) -> None:
+    """Check that rows can be put behind others.
+
+    Raises:
+        DataError: the spacing differs, or the two have no series in common.
+    """
+    if not set(known).intersection(new.ids):
         raise DataError(
             "none of the series is known to this model",
             where=", ".join(new.sources),
             seen=_listed(new.ids),
-            expected=_listed(old.ids),
+            expected=_listed(known),
             fix="name the column with --target, or fit a model on this file",
         )
     if new.frequency.code != old.frequency.code:
@@ -116,13 +167,9 @@ def extended(old: Panel, new: Panel) -> Panel:
             expected=old.frequency.label,
             fix=f"give rows of that spacing, or say --frequency {old.frequency.code}",
         )
-    series = tuple(
-        _joined(known[one.id], one, old.frequency) if one.id in known else one for one in new.series
-    )
-    return replace(new, series=series, zone=new.zone or old.zone)
 
 
-def _joined(old: Series, new: Series, frequency: Frequency) -> Series:
+def joined(old: Series, new: Series, frequency: Frequency) -> Series:
     """One series over the time that both cover, NaN where neither has a value."""
     first = min(old.times[0], new.times[0])
     ends = [int(frequency.index_of(one.times[-1:], first)[0]) + 1 for one in (old, new)]

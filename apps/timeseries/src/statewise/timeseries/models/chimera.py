@@ -18,6 +18,7 @@ Letters: B batch, L lookback, H horizon, V variates, F features, N patches, P st
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,9 +31,11 @@ from statewise.core.layers.chimera2d import Chimera2D, Chimera2DConfig
 from statewise.timeseries.inputs import Inputs
 from statewise.timeseries.joint import JointForecaster
 from statewise.timeseries.models.chimera_forms import CompanionGrid, PooledGrid
+from statewise.timeseries.models.highway import ridge_highway
 from statewise.timeseries.models.patching import patch_count, patches
 from statewise.timeseries.models.revin import RevIN
 from statewise.timeseries.network import NetworkConfig
+from statewise.timeseries.panel import Panel
 
 __all__ = ["Chimera", "ChimeraConfig", "ChimeraForecaster", "ChimeraForecasterConfig", "presets"]
 
@@ -208,6 +211,10 @@ class ChimeraForecaster(JointForecaster):
 
     def __init__(self, config: ChimeraForecasterConfig) -> None:
         super().__init__(config)
+
+    def warm_start(self, model: nn.Module, panel: Panel, inputs: Inputs, stops: Sequence[int]) -> None:
+        assert isinstance(model, Chimera)
+        ridge_highway(model.highway, panel, inputs, stops)
 
     def build(self, inputs: Inputs) -> Chimera:
         config = self.config

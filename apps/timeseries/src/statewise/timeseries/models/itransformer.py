@@ -65,7 +65,8 @@ class ITransformer(nn.Module):
         self.config = config
         self.revin = RevIN()
         self.embed = nn.Linear(config.lookback, config.d_model)
-        self.known = nn.Linear(config.lookback * config.features, config.d_model, bias=False)
+        if config.features:
+            self.known = nn.Linear(config.lookback * config.features, config.d_model, bias=False)
         self.layers = nn.ModuleList(
             EncoderLayer(config.d_model, config.heads, config.dropout, batch_norm=False)
             for _ in range(config.depth)

@@ -87,6 +87,9 @@ class WindowLinear(Forecaster):
     def minimum(self, context: Context) -> int:
         return context.horizon + (self.config.lookback or 2 * _LEAST)
 
+    def memory(self) -> int | None:
+        return self.maps.shape[1]
+
     def fit(self, panel: Panel, context: Context) -> None:
         self.horizon, self.period = context.horizon, context.period
         self.places = {series.id: place for place, series in enumerate(panel.series)}

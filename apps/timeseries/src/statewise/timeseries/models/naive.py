@@ -84,6 +84,9 @@ class Naive(_Rule):
     def __init__(self, config: NaiveConfig) -> None:
         super().__init__(config)
 
+    def memory(self) -> int | None:
+        return 1
+
     def rule(self, values: np.ndarray, origins: np.ndarray) -> np.ndarray:
         last = values[last_observed(values)[origins - 1]]
         return np.repeat(last[:, None], self.horizon, axis=1)
@@ -97,6 +100,9 @@ class SeasonalNaive(_Rule):
 
     def __init__(self, config: SeasonalNaiveConfig) -> None:
         super().__init__(config)
+
+    def memory(self) -> int | None:
+        return self.period
 
     def fit(self, panel: Panel, context: Context) -> None:
         super().fit(panel, context)

@@ -12,6 +12,7 @@ Letters: B batch, L lookback, H horizon, F features, N patches, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,9 +22,11 @@ from torch import Tensor, nn
 from statewise.core.blocks import Stack, StackConfig
 from statewise.core.config import require
 from statewise.timeseries.inputs import Inputs
+from statewise.timeseries.models.highway import ridge_highway
 from statewise.timeseries.models.patching import default_patch, patches
 from statewise.timeseries.models.revin import RevIN
 from statewise.timeseries.network import NetworkConfig, NetworkForecaster
+from statewise.timeseries.panel import Panel
 
 __all__ = [
     "GLAForecaster",
@@ -140,6 +143,10 @@ class _Recurrent(NetworkForecaster):
 
     def __init__(self, config: RecurrentForecasterConfig) -> None:
         super().__init__(config)
+
+    def warm_start(self, model: nn.Module, panel: Panel, inputs: Inputs, stops: Sequence[int]) -> None:
+        assert isinstance(model, RecurrentNetwork)
+        ridge_highway(model.highway, panel, inputs, stops)
 
     def build(self, inputs: Inputs) -> RecurrentNetwork:
         config = self.config

@@ -67,6 +67,9 @@ class _Refitted(Forecaster):
     def minimum(self, context: Context) -> int:
         return _LEAST
 
+    def memory(self) -> int | None:
+        return self._reach()
+
     def fit(self, panel: Panel, context: Context) -> None:
         self.horizon, self.period = context.horizon, context.period
 
@@ -88,10 +91,13 @@ class _Refitted(Forecaster):
     def method(self) -> Any:
         """The library's method, for seasons of `self.period` steps."""
 
+    def _reach(self) -> int:
+        """Steps it looks back, at most."""
+        return self.config.history or max(200, min(10 * self.period, 500), 3 * self.period)
+
     def _forecast(self, history: np.ndarray) -> np.ndarray:
         """The H steps after a history; its last value where it is constant or has less than ten steps."""
-        length = self.config.history or max(200, min(10 * self.period, 500), 3 * self.period)
-        values = fill_missing(history[first_observed(history) :], self.period)[-length:]
+        values = fill_missing(history[first_observed(history) :], self.period)[-self._reach() :]
         if len(values) < _LEAST or np.ptp(values) == 0:
             return np.full(self.horizon, values[-1] if len(values) else 0.0)
         # the library's thresholds are absolute, so that it is given values around 1
