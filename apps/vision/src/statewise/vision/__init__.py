@@ -1,3 +1,3 @@
-"""Image and clip models with linear cost in resolution; not built yet."""
+"""Image and clip models with linear cost in resolution."""
 
 __version__ = "0.1.0"

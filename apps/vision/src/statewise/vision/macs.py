@@ -21,7 +21,7 @@ def multiply_adds(model: nn.Module, *shape: int) -> int:
     """Multiply-adds of one forward pass on an input of that shape.
 
     Args:
-        model: on the device `meta`, or any other.
+        model: with weights or without (built inside `FakeTensorMode`, or on the device `meta`).
         shape: of the input, such as (1, C, Y, X).
     """
     device = next(model.parameters()).device
@@ -47,6 +47,7 @@ def _formulas() -> dict[Any, Any]:
         ops.linear_scan: _scan,
         ops.scan2d_edges: _edges,
         ops.depthwise_conv: _taps,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _softmax_attention,
     }
 
 
@@ -54,6 +55,12 @@ def _attention(q: Any, k: Any, v: Any, *rest: Any, **settings: Any) -> int:
     """A write k v' and a read S' q for each token and head."""
     batch, length, heads, keys = q
     return 2 * batch * length * heads * 2 * keys * v[-1]
+
+
+def _softmax_attention(q: Any, k: Any, v: Any, *rest: Any, **settings: Any) -> int:
+    """Two products of each pair of tokens; PyTorch's counter does not know this operation."""
+    batch, heads, length, keys = q
+    return 2 * batch * heads * length * k[-2] * (keys + v[-1])
 
 
 def _scan(a: Any, b: Any, *rest: Any, **settings: Any) -> int:

@@ -117,7 +117,10 @@ def _looked_at(source: ImageSource) -> tuple[list[tuple[int, int]], list[int]]:
 
 
 def load_pixels(
-    source: ImageSource, shape: Shape, progress: Callable[[float, str], None] | None = None
+    source: ImageSource,
+    shape: Shape,
+    progress: Callable[[float, str], None] | None = None,
+    check: Callable[[int, str], None] | None = None,
 ) -> PixelSet:
     """Decode, convert and resize all images.
 
@@ -125,10 +128,13 @@ def load_pixels(
         source: the images.
         shape: what they are brought to.
         progress: told the fraction done and a few words.
+        check: told the channels and the place of each image; may refuse it.
 
     Raises:
         DataError: none of them can be read, or one has channels that cannot be converted.
     """
+    if source.array is not None and check is not None:
+        check(source.array.shape[3], source.place(0))
     if source.array is not None and source.array.shape[1:] == (shape.height, shape.width, shape.channels):
         values = np.ascontiguousarray(source.array.transpose(0, 3, 1, 2))
         return PixelSet(source=source, values=values, shape=shape)
@@ -142,6 +148,8 @@ def load_pixels(
         except UnreadableImage as error:
             skipped.append(f"{error.where}: {error.what}")
             continue
+        if check is not None:
+            check(pixels.shape[2], source.place(index))
         pixels = with_channels(pixels, shape.channels, source.place(index))
         values[len(kept)] = _as(resized(pixels, shape), values.dtype)
         kept.append(index)
@@ -179,7 +187,7 @@ def with_channels(pixels: np.ndarray, channels: int, place: str) -> np.ndarray:
 
 def resized(pixels: np.ndarray, shape: Shape) -> np.ndarray:
     """(Y, X, C) to (C, height, width), with antialiasing; the kind of numbers stays."""
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)  # decoders hand out read-only ones
     height, width = shape.height, shape.width
     if image.shape[1:] == (height, width):
         return image.contiguous().numpy()

@@ -82,7 +82,7 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What stays of the pool and what is drawn: a share of each class, one image at least."""
     drawn = []
-    for label in np.unique(labels[pool]):
+    for label in set(labels[pool].tolist()):
         members = pool[labels[pool] == label]
         count = max(1, round(share * len(members)))
         drawn.append(rng.permutation(members)[:count])
@@ -103,7 +103,7 @@ def _check_labels(source: ImageSource) -> None:
         raise DataError(
             "there is only one class",
             where=source.name,
-            seen=f"'{source.classes[0]}'",
+            seen=", ".join(source.classes),
             expected="two classes or more",
             fix="add a folder of other images",
         )

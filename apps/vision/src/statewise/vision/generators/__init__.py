@@ -1,0 +1,1 @@
+"""Sets of images that are drawn by a program, the same on every machine."""
