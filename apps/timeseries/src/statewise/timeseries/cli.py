@@ -179,6 +179,48 @@ def update(
     console.result(outcome.as_dict())
 
 
+@app.command
+def detect(
+    data: list[str],
+    /,
+    *,
+    train: float = 0.15,
+    margin: float = 1.5,
+    lookback: int = 24,
+    labels: str | None = None,
+    read: Reading = None,
+    out: Out = None,
+    console: Terminal,
+) -> None:
+    """Find values that the past did not lead to expect.
+
+    A forecast one step ahead is fitted on the first rows of each series; a value is an anomaly when it misses
+    by more than anything there did, times a margin. Written are anomalies.csv and report.html.
+
+    Example: forecast detect latency.csv
+
+    Args:
+        data: CSV or parquet files, also compressed; `-` reads standard input.
+        train: Share of each series, its first rows, to learn from; they are not judged.
+        margin: The threshold, in units of the largest miss in those rows.
+        lookback: Steps the forecast sees.
+        labels: A column of 0 and 1 to compare with; it decides nothing.
+        read: how to read the files.
+        out: Run directory; by default runs/DATA-anomalies. No run is overwritten.
+    """
+    from statewise.core.train import Run
+    from statewise.timeseries.detect import DetectConfig
+    from statewise.timeseries.detect_run import detect_run, write_detection
+    from statewise.timeseries.narrate import tell_detection
+    from statewise.timeseries.settings import data_name
+
+    config = DetectConfig(train=train, margin=margin, lookback=lookback)
+    outcome = detect_run(data, read, config, labels=labels)
+    run = Run.create(out, default=f"{data_name(data)}-anomalies")
+    write_detection(outcome, run)
+    tell_detection(outcome, run, console)
+
+
 @app.command(alias="score")
 def evaluate(
     data: list[str],

@@ -7,13 +7,15 @@ from typing import Any
 
 from statewise.core.cli.console import Console
 from statewise.core.errors import Interrupted
+from statewise.core.train import Run
 from statewise.timeseries.api import Outcome, scores
 from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.choice import Choice
+from statewise.timeseries.detect_run import DetectOutcome
 from statewise.timeseries.scoreboard import Row
 from statewise.timeseries.update import Updated
 
-__all__ = ["COLUMNS", "score_cells", "tell_fit", "tell_scores", "tell_update", "verdict"]
+__all__ = ["COLUMNS", "score_cells", "tell_detection", "tell_fit", "tell_scores", "tell_update", "verdict"]
 
 COLUMNS = (
     "method",
@@ -26,6 +28,8 @@ COLUMNS = (
     "seconds",
     "note",
 )
+_EVENTS = 20
+"""Stretches of anomalies that are told one by one."""
 _MOST = 8
 """Series whose choice is told one by one."""
 
@@ -71,6 +75,31 @@ def tell_update(outcome: Updated, levels: Sequence[float], console: Console) -> 
         console.say(f"{one.series}: {one.rows:,} new steps{held}")
     if len(outcome.advances) > _MOST:
         console.say(f"and {len(outcome.advances) - _MOST:,} more series")
+
+
+def tell_detection(outcome: DetectOutcome, run: Run, console: Console) -> None:
+    """The anomalies, how they agree with labels, and where everything is."""
+    if run.notice:
+        console.say(run.notice)
+    for note in outcome.reading.notes:
+        console.say(note.text)
+    events = outcome.events()
+    console.table(outcome.EVENTS, events[:_EVENTS])
+    if len(events) > _EVENTS:
+        console.show(f"and {len(events) - _EVENTS:,} more in {run.path / 'anomalies.csv'}")
+    judged = sum(len(one.series) - one.trained for one in outcome.found)
+    console.show(
+        f"{len(events):,} stretches of anomalies in {judged:,} judged steps; the first "
+        f"{outcome.config.train:.0%} of each series set the threshold"
+    )
+    for name, score in outcome.scores.items():
+        console.show(
+            f"{name}, against its labels: {score.found} of {score.events} events found, "
+            f"{score.false_alarms:.2g} false alarms per 1,000 steps, F1 {score.f1:.3f} by step "
+            f"(at best {score.best_f1:.3f} with a threshold chosen on the labels)"
+        )
+    console.show("\n".join(["", *(str(run.path / name) for name in ("anomalies.csv", "report.html"))]))
+    console.result(outcome.as_dict() | {"run": str(run.path)})
 
 
 def protocol(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from statewise.core.config import require, to_dict
 from statewise.core.errors import ConfigError
 from statewise.timeseries.options import ReadOptions
 
-__all__ = ["AUTO", "FitSettings"]
+__all__ = ["AUTO", "FitSettings", "data_name"]
 
 AUTO = "auto"
 BUDGET = 60.0
@@ -62,8 +63,7 @@ class FitSettings:
     @property
     def name(self) -> str:
         """`<data name>-<model>`, for the run directory."""
-        first = "stdin" if self.data[0] == "-" else Path(self.data[0]).name.split(".")[0]
-        return f"{first or 'data'}-{self.model}"
+        return f"{data_name(self.data)}-{self.model}"
 
     def flags(self) -> dict[str, Any]:
         """The options that differ from their defaults, as a file for `--config` holds them."""
@@ -75,3 +75,8 @@ class FitSettings:
         }
         blank = to_dict(ReadOptions())
         return values | {name: value for name, value in to_dict(self.read).items() if value != blank[name]}
+
+
+def data_name(data: Sequence[str]) -> str:
+    """What a run on these files is called: the name of the first one without folder and ending."""
+    return ("stdin" if data[0] == "-" else Path(data[0]).name.split(".")[0]) or "data"
