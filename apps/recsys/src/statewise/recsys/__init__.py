@@ -1,3 +1,3 @@
-"""Sequential recommendation from an event log; not built yet."""
+"""Sequential recommendation from an event log."""
 
 __version__ = "0.1.0"

@@ -1,29 +1,224 @@
-"""The `recsys` command: a name that is taken, not a program yet."""
+"""The `recsys` command. The bodies import what they need: `--help` must not wait for it."""
 
 from __future__ import annotations
 
-from statewise.core.cli import App
-from statewise.core.cli.options import Anything, Terminal
-from statewise.core.errors import UserError
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from statewise.core.cli.app import App
+from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed, Terminal, Threads
 from statewise.recsys import __version__
+from statewise.recsys.options import ReadOptions
+from statewise.recsys.settings import Tuning
 
 __all__ = ["app", "main"]
 
 app = App(
-    "recsys", summary="Sequential recommendation from an event log (not built yet).", version=__version__
+    "recsys",
+    summary="Recommendations from an event log: trained, judged honestly, served as a stream.",
+    version=__version__,
+    extras={
+        "fastapi": "statewise-recsys[serve]",
+        "uvicorn": "statewise-recsys[serve]",
+        "faiss": "statewise-recsys[ann]",
+    },
 )
 
+DATA = Group("Data", sort_key=5)
+NETWORK = Group("Network", sort_key=6)
+Reading = Annotated[ReadOptions | None, Parameter(name="*", group=DATA)]
+Network = Annotated[Tuning | None, Parameter(name="*", group=NETWORK)]
+Repeat = Literal["exclude", "allow", "only"]
+Events = Annotated[list[str] | None, Parameter(show_default=False)]
 
-@app.default
-def unbuilt(*words: Anything, console: Terminal) -> None:
-    """Say that there is nothing to run yet."""
-    raise UserError(f"recsys is not built yet in version {__version__}")
+
+@app.command(alias="train")
+def fit(
+    data: Events = None,
+    /,
+    *,
+    model: str = "causal",
+    blend: tuple[str, ...] = (),
+    features: str | None = None,
+    split: str = "leave-one-out",
+    period: str = "month",
+    repeat: Literal["auto", "exclude", "allow", "only"] = "auto",
+    read: Reading = None,
+    network: Network = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    resume: Resume = None,
+    console: Terminal,
+) -> None:
+    """Fit a recommender on rows of user, item and time, and score it beside the baselines.
+
+    Without any flag: columns are found by their names, ids are text, events of a user at the same time keep
+    the order of the rows. The last event of each user is the test target, the one before it chooses the
+    weights. The model is attention over the last 200 events with cross-entropy over all items (sampled above
+    50,000), 60 epochs or until validation stops improving. Written are report.html, scores.json and the
+    model.
+
+    Example: recsys fit events.csv --model lru
+
+    Args:
+        data: CSV, TSV, parquet, `.inter` or `::` files, also gzipped; `-` reads standard input.
+        model: One of `recsys models`.
+        blend: Counting method to mix into the network, weighted on validation; may be given several times.
+        features: Table with a row for each item: its id, then categories and text.
+        split: leave-one-out, temporal or next-period.
+        period: day, week or month of next-period.
+        repeat: Whether items of a user's history may be recommended; auto: where more than 10 % repeat.
+        read: how to read the files.
+        network: settings of a network that differ from its recipe.
+        out: Run directory; by default runs/DATA-MODEL. No run is overwritten.
+        seed: Seed of everything random.
+        device: auto, cpu, cuda, cuda:1, mps.
+        threads: CPU threads; few on small work.
+        epochs: Passes over the data; there is then no early stop.
+        budget: Wall time of training: 60, 60s, 10m, 1h30m.
+        resume: Run directory to continue; its settings are taken over.
+    """
+    from statewise.recsys.api import fit_run, resume_run
+    from statewise.recsys.narrate import tell_fit
+    from statewise.recsys.settings import FitSettings
+
+    with console.progress("Fitting") as bar:
+        if resume is not None:
+            outcome = resume_run(resume, data=data, say=console.say, progress=bar.update)
+        else:
+            settings = FitSettings(
+                data=tuple(data or ()),
+                model=model,
+                blend=blend,
+                features=features,
+                split=split,
+                period=period,
+                repeat=repeat,
+                read=read or ReadOptions(),
+                tuning=network or Tuning(),
+                seed=seed,
+                device=device,
+                threads=threads,
+                epochs=epochs,
+                budget=budget,
+            )
+            outcome = fit_run(settings, out=out, say=console.say, progress=bar.update)
+    tell_fit(outcome, console)
+
+
+@app.command(alias="recommend")
+def predict(
+    run: Path,
+    users: Annotated[list[str] | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    k: Annotated[int, Parameter(alias="-k")] = 10,
+    history: str | None = None,
+    allow: str | None = None,
+    deny: str | None = None,
+    repeat: Repeat | None = None,
+    reasons: bool = False,
+    out: Annotated[
+        Path | None, Parameter(help="CSV or parquet file; by default the table is printed.")
+    ] = None,
+    read: Reading = None,
+    console: Terminal,
+) -> None:
+    """Recommend items with a model that `fit` has made: to some users, to all, or from a file of events.
+
+    Example: recsys recommend runs/events-causal alice bob --k 5 --reasons
+
+    Args:
+        run: Run directory.
+        users: Ids of users of the fitted data; none: all of them.
+        k: Items for each user.
+        history: File of events of any users, known or new; recommendations start from these.
+        allow: File with the only items that may be recommended.
+        deny: File with items that may not be recommended.
+        repeat: Whether items of the history may be recommended; by default as found at the fit.
+        reasons: Name the item of the history that speaks most for each recommendation.
+        read: how to read the history, where that differs from the fit.
+    """
+    from statewise.recsys.output import write_table
+    from statewise.recsys.recommend import RecommendSettings, recommend_run
+
+    settings = RecommendSettings(
+        users=tuple(users or ()),
+        history=history,
+        read=read,
+        k=k,
+        allow=allow,
+        deny=deny,
+        repeat=repeat,
+        reasons=reasons,
+    )
+    with console.progress("Recommending") as bar:
+        found = recommend_run(run, settings, progress=bar.update)
+    for note in found.notes:
+        console.say(note)
+    if out is None:
+        console.show(found.table.write_csv().rstrip("\n"))
+    else:
+        write_table(out, found.table)
+        console.say(f"{out}: {len(found.table):,} recommendations")
+    rows = {} if out is not None else {"rows": found.table.rows()}
+    document = {"columns": found.table.columns, "count": len(found.table), "notes": list(found.notes)}
+    console.result(document | rows | ({} if out is None else {"file": str(out)}))
+
+
+@app.command
+def similar(run: Path, item: str, /, *, k: int = 10, console: Terminal) -> None:
+    """List the items most like one.
+
+    Example: recsys similar runs/events-causal B0001 --k 5
+
+    Args:
+        run: Run directory.
+        item: Id of an item.
+        k: Items to list.
+    """
+    from statewise.recsys.recommend import similar_run
+
+    table = similar_run(run, item, k)
+    console.table(table.columns, table.rows())
+    console.result({"item": item, "columns": table.columns, "rows": table.rows()})
+
+
+@app.command
+def models(*, console: Terminal) -> None:
+    """List the methods: encoders, presets named after papers, counting methods."""
+    from statewise.core.cli.catalogue import list_models
+    from statewise.recsys.models import MODELS
+
+    list_models(MODELS, console)
+
+
+@app.command
+def data(name: str | None = None, path: Path | None = None, /, *, console: Terminal) -> None:
+    """List the named public data sets, or check a local copy of one.
+
+    Example: recsys data ml-1m ~/Downloads/ml-1m.parquet
+
+    Args:
+        name: Name of a data set.
+        path: A local file to check against its sha256.
+    """
+    from statewise.core.cli.catalogue import list_datasets
+    from statewise.recsys.datasets import DATASETS
+
+    list_datasets(DATASETS, console, name, path)
 
 
 def main() -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line; the exit code."""
     return app.run()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # for `torchrun -m statewise.recsys.cli`
     raise SystemExit(main())

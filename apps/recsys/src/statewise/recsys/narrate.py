@@ -1,0 +1,125 @@
+"""What a fit or an evaluation has to say on a terminal, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from statewise.core.cli.console import Console
+from statewise.core.errors import Interrupted
+from statewise.recsys.api import Outcome
+from statewise.recsys.contest import Row, best_baseline
+
+__all__ = ["COLUMNS", "document", "score_cells", "tell_fit", "verdict"]
+
+COLUMNS = ("method", "NDCG@10", "HR@10", "MRR", "coverage", "novelty", "debiased", "CPU s", "note")
+
+
+def tell_fit(outcome: Outcome, console: Console) -> None:
+    """The scoreboard, the verdict, and where everything is."""
+    console.table(COLUMNS, [score_cells(row) for row in outcome.rows], title=protocol(outcome))
+    for line in verdict(outcome.rows):
+        console.show(line)
+    for line in _training(outcome):
+        console.show(line)
+    run = outcome.run.path
+    console.show("\n".join(["", f"{run / 'report.html'}", f"{run / 'model'}"]))
+    console.show(f"recsys recommend {run} --k 10")
+    console.result(document(outcome))
+    if outcome.training is not None and outcome.training.stopped_by == "interrupt":
+        raise Interrupted(f"stopped early; the best so far is in {run}")
+
+
+def protocol(outcome: Outcome) -> str:
+    """How the figures came about, in one line."""
+    split = outcome.split
+    history = {"exclude": "items of the history left out", "allow": "items of the history compete"}
+    return (
+        f"test ({split.kind}; it chose nothing): {len(split.test):,} users, all {split.log.n_items:,} items "
+        f"ranked, {history.get(outcome.repeat, 'only items of the history')}, ties at their mean rank, "
+        f"data {split.log.fingerprint}, seed {outcome.settings.seed}"
+    )
+
+
+def score_cells(row: Row) -> list[Any]:
+    """A line of the table."""
+    one = row.test
+    if one is None:
+        return [row.method, *[None] * 6, round(row.seconds, 1), row.note]
+    figures = [one.ndcg["10"], one.hr["10"], one.mrr, one.coverage]
+    return [
+        row.method,
+        *(round(figure, 4) for figure in figures),
+        round(one.novelty, 2),
+        round(one.debiased, 4),
+        round(row.seconds, 1),
+        row.note,
+    ]
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """Whether the method is worth its training, by the validation cases and by the test cases."""
+    first = rows[0]
+    other = best_baseline(rows[1:])
+    if (
+        first.test is None
+        or first.valid is None
+        or other is None
+        or other.test is None
+        or other.valid is None
+    ):
+        return []
+    mine, theirs = first.test.ndcg["10"], other.test.ndcg["10"]
+    chosen = first.valid.ndcg["10"] >= other.valid.ndcg["10"]
+    lines = []
+    if theirs > 0 and mine > theirs:
+        lines.append(
+            f"{first.method}: NDCG@10 {mine / theirs - 1:.0%} above {other.method}, the best baseline"
+        )
+    else:
+        lines.append(
+            f"{first.method} is no better than counting: NDCG@10 {mine:.4f} to {theirs:.4f} of {other.method}"
+        )
+    if not chosen:
+        lines.append(f"validation would choose {other.method}: recsys fit ... --model {other.method}")
+    error = (first.test.hr["10"] * (1 - first.test.hr["10"]) / max(1, first.test.cases)) ** 0.5
+    lines.append(
+        f"standard error of HR@10 with {first.test.cases:,} users: {error:.4f} (see `recsys compare`)"
+    )
+    return lines
+
+
+def _training(outcome: Outcome) -> list[str]:
+    result = outcome.training
+    if result is None:
+        return []
+    best = result.best.get("epoch") or 0.0
+    lines = [f"{result.epochs:.1f} epochs, best {best:.1f}, ended by {result.stopped_by}"]
+    if len(result.history) > 1 and result.best is result.history[-1] and result.stopped_by != "patience":
+        lines.append("the last validation was the best: longer training (--epochs) may still improve it")
+    return lines
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    """Everything a program would want to know of a fit."""
+    return {
+        "run": str(outcome.run.path),
+        "model": outcome.settings.model,
+        "notes": list(outcome.notes),
+        "split": outcome.split.kind,
+        "repeat": outcome.repeat,
+        "fingerprint": outcome.split.log.fingerprint,
+        "events": len(outcome.split.log),
+        "users": outcome.split.log.n_users,
+        "items": outcome.split.log.n_items,
+        "seed": outcome.settings.seed,
+        "scores": [as_dict(row) for row in outcome.rows],
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def as_dict(row: Row) -> dict[str, Any]:
+    """A row as plain values."""
+    values: dict[str, Any] = {"method": row.method, "cpu_seconds": round(row.seconds, 3), "note": row.note}
+    values |= {"valid": row.valid and row.valid.as_dict(), "test": row.test and row.test.as_dict()}
+    return values | {name: part.as_dict() for name, part in (row.parts or {}).items()}

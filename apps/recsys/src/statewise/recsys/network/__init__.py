@@ -1,0 +1,1 @@
+"""The neural recommender: item table, encoder, objective and loss, each chosen from a small table."""
