@@ -16,6 +16,7 @@ from typing import Any
 import tomli_w
 
 from statewise.core.config import to_dict
+from statewise.core.errors import ConfigError
 from statewise.core.train import Run
 from statewise.core.train.device import threads
 from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
@@ -27,7 +28,7 @@ from statewise.rl.saved import Policy, load_policy
 from statewise.rl.scoreboard import Line, pooled, rescored, scoreboard
 from statewise.rl.settings import FitSettings
 
-__all__ = ["FitSettings", "Outcome", "evaluate_runs", "fit_run", "load_policy", "resume_run"]
+__all__ = ["FitSettings", "Outcome", "evaluate_runs", "fit_run", "load_policy", "record_run", "resume_run"]
 
 Say = Callable[[str], None]
 Progress = Callable[[float, str], None]
@@ -130,6 +131,45 @@ def evaluate_runs(
     if len(runs) > 1:
         lines = rescored([*lines, pooled(lines, f"all {len(runs)} runs")])
     return lines, spec
+
+
+def record_run(
+    run: str,
+    *,
+    out: Path | None = None,
+    env: str | None = None,
+    env_options: dict[str, Any] | None = None,
+    seed: int | None = None,
+    limit: int = 1000,
+) -> tuple[Path, int, float]:
+    """Film one episode.
+
+    Args:
+        run: a run directory, or random or expert where `env` is named.
+        out: .gif or .mp4; None for `episode.gif` in the run or here.
+        env: another environment than that of the run.
+        env_options: its options.
+        seed: of the episode.
+        limit: steps after which the film ends.
+
+    Returns:
+        The file, the number of pictures, the return.
+    """
+    from statewise.rl.collect import policy_of
+    from statewise.rl.record import film, write_film
+
+    named = run in ("random", "expert")
+    if named and env is None:
+        raise ConfigError("needs an environment", where=f"rl record {run}", fix="name one with --env")
+    saved = None if named else load_policy(run)
+    base = EnvironmentSpec(id=env) if env is not None or saved is None else saved.spec  # pyright: ignore[reportArgumentType]
+    spec = EnvironmentSpec(id=base.id, options={**base.options, **(env_options or {})})
+    probe = make(spec)
+    actor = policy_of(run, spec, Interface.of(probe), probe.action_space)
+    probe.close()
+    frames, total, rate = film(actor, spec, limit=limit, **({} if seed is None else {"seed": seed}))
+    path = out or (Path("episode.gif") if named else Path(run) / "episode.gif")
+    return write_film(path, frames, rate), len(frames), total
 
 
 def _fit(settings: FitSettings, run: Run, say: Say | None, progress: Progress | None) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -154,6 +154,178 @@ def evaluate(
             progress=bar.update,
         )
     tell_evaluation(lines, spec, console)
+
+
+@app.command
+def collect(
+    env: str,
+    /,
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="Directory of the set; by default data/ENV-POLICY-v0.")
+    ] = None,
+    policy: str = "random",
+    episodes: Count = 50,
+    noise: float = 0.0,
+    clean_labels: Annotated[bool, Parameter(negative=())] = False,
+    env_set: Annotated[Pairs, Parameter(name="--env-set")] = (),
+    autoreset: Literal["disabled", "next-step", "same-step"] = "disabled",
+    author: str = "",
+    seed: Seed = 0,
+    console: Terminal,
+) -> None:
+    """Record episodes into a data set that `rl fit` and Minari read.
+
+    Example: rl collect CartPole-v1 --policy expert --noise 0.1
+    Example: rl collect CartPole-v1 --policy runs/CartPole-v1-s5-ppo
+
+    Args:
+        env: The environment.
+        policy: random, expert (a scripted controller), or a run directory.
+        episodes: Episodes to record.
+        noise: Probability per step that a random action takes over for two to six steps.
+        clean_labels: Record the undisturbed action of each step, although the disturbed one was taken.
+        env_set: NAME=VALUE for the environment; may be repeated.
+        autoreset: How the vector environment goes on after an episode; the recording is the same in all.
+        author: For the metadata.
+        seed: Seed of the environments and of everything drawn.
+    """
+    from statewise.rl.collect import collect as record_set
+    from statewise.rl.environments.make import EnvironmentSpec, options_from
+
+    spec = EnvironmentSpec(id=env, options=options_from(env_set))
+    name = f"{env.replace('/', '-').replace(':', '-').lower()}-{Path(policy).name}-v0"
+    with console.progress("Recording") as bar:
+        done = record_set(
+            spec,
+            out=Path("data") / name if out is None else out,
+            policy=policy,
+            episodes=episodes,
+            noise=noise,
+            clean=clean_labels,
+            seed=seed,
+            autoreset=autoreset,
+            author=author,
+            progress=bar.update,
+        )
+    mean, deviation = float(done.returns.mean()), float(done.returns.std())
+    console.say(
+        f"{done.path}: {done.episodes} episodes, {done.steps:,} steps, return {mean:.2f} ± {deviation:.2f}"
+    )
+    console.say(f"rl fit {done.path}")
+    console.result(
+        {
+            "path": str(done.path),
+            "episodes": done.episodes,
+            "steps": done.steps,
+            "return_mean": mean,
+            "return_deviation": deviation,
+        }
+    )
+
+
+@app.command
+def record(
+    run: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help=".gif or .mp4; by default episode.gif in the run.")] = None,
+    env: str | None = None,
+    env_set: Annotated[Pairs, Parameter(name="--env-set")] = (),
+    seed: Annotated[int | None, Parameter(validator=at_least(0))] = None,
+    limit: Count = 1000,
+    console: Terminal,
+) -> None:
+    """Film an episode: of a run, or of `random` or `expert` in an environment.
+
+    Example: rl record runs/catch-s5-ppo
+    Example: rl record expert --env catch --out catch.gif
+
+    Args:
+        run: Run directory, or random or expert with --env.
+        env: Another environment of the same spaces.
+        env_set: NAME=VALUE for the environment; may be repeated.
+        seed: Seed of the episode.
+        limit: Steps after which the film ends.
+    """
+    from statewise.rl.api import record_run
+    from statewise.rl.environments.make import options_from
+
+    with console.progress("Filming"):
+        path, frames, total = record_run(
+            run, out=out, env=env, env_options=options_from(env_set), seed=seed, limit=limit
+        )
+    console.say(f"{path}: {frames} pictures, return {total:.2f}")
+    console.result({"path": str(path), "frames": frames, "return": total})
+
+
+@app.command
+def data(path: Path, /, *, console: Terminal) -> None:
+    """Describe a file of recorded episodes: their number, returns, spaces and environment.
+
+    Read are .npz files with the arrays obs, act, rew, term, trunc and ep, and HDF5 files in the layout of
+    Minari, by the file or by the directory of the set.
+
+    Example: rl data data/cartpole-v1-expert-v0
+
+    Args:
+        path: The file.
+    """
+    from statewise.rl.data.trajectories import read
+
+    found = read(path)
+    returns = found.returns
+    ended = sum(one.terminated for one in found.episodes)
+    facts = {
+        "file": found.source,
+        "environment": found.spec.label if found.spec else None,
+        "episodes": len(found.episodes),
+        "steps": found.steps,
+        "terminated": ended,
+        "cut off": len(found.episodes) - ended,
+        "final observations": sum(one.has_final for one in found.episodes),
+        "return, least": round(float(returns.min()), 3),
+        "return, mean": round(float(returns.mean()), 3),
+        "return, most": round(float(returns.max()), 3),
+        "spaces": found.interface.words(),
+    }
+    console.table(
+        ["", "value"], [[name, value if value is None else str(value)] for name, value in facts.items()]
+    )
+    console.result(facts)
+
+
+@app.command
+def export(
+    run: Path,
+    out: Annotated[Path | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    format: Literal["onnx", "pt2"] = "onnx",
+    batch_size: Count = 1,
+    console: Terminal,
+) -> None:
+    """Write a policy's step for other runtimes: observation and state in, action and next state out.
+
+    Example: rl export runs/CartPole-v1-s5-ppo policy.onnx
+
+    Args:
+        run: Run directory.
+        out: File to write; by default policy.onnx or policy.pt2 in the run. A description stands beside it.
+        format: onnx, or pt2 for torch.export.load.
+        batch_size: How many environments it steps side by side.
+    """
+    from statewise.rl.exporting import export_policy
+    from statewise.rl.saved import load_policy
+
+    path = run / f"policy.{format}" if out is None else out
+    exported = export_policy(load_policy(run), path, batch_size=batch_size, format=format)
+    console.say(
+        f"{path}: x {list(exported.x)}, {len(exported.state)} tensors of state; see {path.with_suffix('.json')}"
+    )
+    console.result(
+        {"path": str(path), "x": list(exported.x), "state": [port.input for port in exported.state]}
+    )
 
 
 @app.command

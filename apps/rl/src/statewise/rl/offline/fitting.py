@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,7 +48,9 @@ class OfflineConfig:
     clip: float = 0.25
     """Largest norm of the gradient."""
     validation: float = 0.1
-    """Part of the episodes that chooses the weights."""
+    """Part of the episodes that is held out to be looked at."""
+    choose: Literal["last", "validation"] = "last"
+    """Which weights are kept: the last ones, or those of the least loss on what is held out."""
     best: float = 1.0
     """Part of the episodes that is learnt from, those of the highest returns."""
     delayed: bool = False
@@ -91,7 +93,7 @@ def fit_offline(
     network = _network(name, model, own, data, settings.seed)
     sequences = Sequences(data)
     train, held_out = split(len(data.episodes), training.validation, settings.seed)
-    task = SequenceTask(network, sequences, train, held_out)
+    task = SequenceTask(network, sequences, train, held_out, choose=training.choose == "validation")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     notes = _notes(data, settings, spec, target, network)
     if say is not None:

@@ -81,12 +81,21 @@ class SequenceTask:
         model: the policy.
         sequences: all episodes.
         train: numbers of the episodes to train on.
-        validation: numbers of those that choose the best weights; empty for none.
+        validation: numbers of those that are held out; empty for none.
+        choose: keep the weights of the least held-out loss. On data of mixed quality that loss is mostly that
+            of actions which nobody could foresee, and it is least when little has been learnt.
     """
 
     def __init__(
-        self, model: SequencePolicy, sequences: Sequences, train: Sequence[int], validation: Sequence[int]
+        self,
+        model: SequencePolicy,
+        sequences: Sequences,
+        train: Sequence[int],
+        validation: Sequence[int],
+        *,
+        choose: bool = False,
     ) -> None:
+        self._choose = choose
         self.model: nn.Module = model
         self.sequences = sequences
         self.length = None if model.whole else getattr(model.config, "context", 1)
@@ -97,8 +106,8 @@ class SequenceTask:
 
     @property
     def monitor(self) -> str:
-        """The held-out loss, or that of training where nothing is held out."""
-        return "val_loss" if self.held_out else "train_loss"
+        """The loss that chooses the weights: held out where that is asked for, else that of training."""
+        return "val_loss" if self._choose and self.held_out else "train_loss"
 
     @property
     def size(self) -> int:
