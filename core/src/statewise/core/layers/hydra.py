@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from statewise.core.config import require
 from statewise.core.layers.contract import Layer, Stateless, state_dtype
 from statewise.core.layers.masking import flip, flip_reset
-from statewise.core.layers.ssm_parts import head_size, step_bias
+from statewise.core.layers.ssm_parts import check_steps, head_size, step_bias
 from statewise.core.ops import depthwise_conv, gated_linear_attention
 
 __all__ = ["Hydra", "HydraConfig"]
@@ -46,8 +46,13 @@ class HydraConfig:
     """P, channels per head; when unset, the largest divisor of H P up to 64."""
     reach: int = 3
     """Steps that the convolution sees on either side."""
+    dt_min: float = 1e-3
+    """The shortest step at the start, for an input of zero."""
+    dt_max: float = 1e-1
+    """The longest step at the start; larger for layers that shall forget, or turn, at once."""
 
     def __post_init__(self) -> None:
+        check_steps(self.dt_min, self.dt_max)
         for name in ("d_model", "d_state", "expand"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
         width, head = self.expand * self.d_model, self.d_head
@@ -70,7 +75,7 @@ class Hydra(Layer[Stateless]):
         bound = 1 / math.sqrt(taps)
         self.conv_weight = nn.Parameter(torch.empty(taps, self.sizes[1]).uniform_(-bound, bound))
         self.conv_bias = nn.Parameter(torch.zeros(self.sizes[1]))
-        self.dt_bias = step_bias(heads)
+        self.dt_bias = step_bias(heads, config.dt_min, config.dt_max)
         self.A_log = nn.Parameter(torch.zeros(heads))
         self.D = nn.Parameter(torch.ones(heads))
         self.diagonal = nn.Linear(width, heads, bias=False)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from statewise.core.config import require
 from statewise.core.layers.contract import Layer, state_dtype
-from statewise.core.layers.ssm_parts import step_bias
+from statewise.core.layers.ssm_parts import check_steps, step_bias
 from statewise.core.layers.temporal_conv import TemporalConv
 from statewise.core.ops import selective_scan
 
@@ -45,8 +45,13 @@ class MambaConfig:
     """Steps that the convolution sees."""
     dt_rank: int | None = None
     """R, rank of the map to the step sizes; D / 16, rounded up, when unset."""
+    dt_min: float = 1e-3
+    """The shortest step at the start, for an input of zero."""
+    dt_max: float = 1e-1
+    """The longest step at the start; larger for layers that shall forget, or turn, at once."""
 
     def __post_init__(self) -> None:
+        check_steps(self.dt_min, self.dt_max)
         for name in ("d_model", "d_state", "expand", "taps"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
         require(self.dt_rank is None or self.dt_rank > 0, "dt_rank", self.dt_rank, "at least 1")
@@ -75,7 +80,7 @@ class Mamba(Layer[MambaState]):
         self.conv = TemporalConv(width, config.taps)
         self.maps = nn.Linear(width, sum(self.sizes), bias=False)
         self.dt_weight = nn.Parameter(torch.empty(width, rank).uniform_(-(rank**-0.5), rank**-0.5))
-        self.dt_bias = step_bias(width)
+        self.dt_bias = step_bias(width, config.dt_min, config.dt_max)
         self.A_log = nn.Parameter(torch.log(torch.arange(1.0, n + 1)).repeat(width, 1))
         self.D = nn.Parameter(torch.ones(width))
         self.out = nn.Linear(width, d, bias=False)

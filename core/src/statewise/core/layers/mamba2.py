@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from statewise.core.config import require
 from statewise.core.layers.contract import Layer, state_dtype
-from statewise.core.layers.ssm_parts import head_size, step_bias, uniform_rates
+from statewise.core.layers.ssm_parts import check_steps, head_size, step_bias, uniform_rates
 from statewise.core.layers.temporal_conv import TemporalConv
 from statewise.core.ops import gated_linear_attention
 from statewise.core.ops.gated_linear_attention import gated_linear_attention_step
@@ -49,8 +49,13 @@ class Mamba2Config:
     """G, pairs of B and C; divides the heads."""
     taps: int = 4
     """Steps that the convolution sees."""
+    dt_min: float = 1e-3
+    """The shortest step at the start, for an input of zero."""
+    dt_max: float = 1e-1
+    """The longest step at the start; larger for layers that shall forget, or turn, at once."""
 
     def __post_init__(self) -> None:
+        check_steps(self.dt_min, self.dt_max)
         for name in ("d_model", "d_state", "expand", "groups", "taps"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
         width = self.expand * self.d_model
@@ -85,7 +90,7 @@ class Mamba2(Layer[Mamba2State]):
         self.heads, self.sizes = heads, (width, width + 2 * maps, heads)
         self.inputs = nn.Linear(config.d_model, sum(self.sizes), bias=False)
         self.conv = TemporalConv(self.sizes[1], config.taps)
-        self.dt_bias = step_bias(heads)
+        self.dt_bias = step_bias(heads, config.dt_min, config.dt_max)
         self.A_log = nn.Parameter(uniform_rates(heads))
         self.D = nn.Parameter(torch.ones(heads))
         self.norm = nn.RMSNorm(width, eps=1e-5)

@@ -35,7 +35,7 @@ from statewise.core.config import require
 from statewise.core.layers.contract import Layer, state_dtype
 from statewise.core.layers.masking import at_end, blank
 from statewise.core.layers.rotation import rotate
-from statewise.core.layers.ssm_parts import head_size, step_bias
+from statewise.core.layers.ssm_parts import check_steps, head_size, step_bias
 from statewise.core.ops import gated_linear_attention, linear_scan
 
 __all__ = ["Mamba3", "Mamba3Config", "Mamba3State"]
@@ -60,8 +60,13 @@ class Mamba3Config:
     """R, inputs and outputs per head and step; above 1 the layer is MIMO."""
     rotated: float = 0.5
     """Share of the features of B and C that rotate."""
+    dt_min: float = 1e-3
+    """The shortest step at the start, for an input of zero."""
+    dt_max: float = 1e-1
+    """The longest step at the start; larger for layers that shall forget, or turn, at once."""
 
     def __post_init__(self) -> None:
+        check_steps(self.dt_min, self.dt_max)
         for name in ("d_model", "expand", "rank"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
         require(self.d_state > 1, "d_state", self.d_state, "at least 2")
@@ -113,7 +118,7 @@ class Mamba3(Layer[Mamba3State]):
         heads, maps = width // head, config.rank * config.d_state
         self.heads, self.sizes = heads, (width, width, maps, maps, heads, heads, heads, config.angles)
         self.inputs = nn.Linear(config.d_model, sum(self.sizes), bias=False)
-        self.dt_bias = step_bias(heads)
+        self.dt_bias = step_bias(heads, config.dt_min, config.dt_max)
         self.key_norm = nn.RMSNorm(config.d_state, eps=1e-5)
         self.query_norm = nn.RMSNorm(config.d_state, eps=1e-5)
         self.key_bias = nn.Parameter(torch.ones(heads, config.rank, config.d_state))

@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["head_size", "step_bias", "uniform_rates"]
+from statewise.core.config import require
 
-SHORTEST, LONGEST = 1e-3, 1e-1
-"""Step sizes at the start, in steps of the sequence over the time scale of the state."""
+__all__ = ["check_steps", "head_size", "step_bias", "uniform_rates"]
 
 
 def head_size(width: int, wanted: int | None) -> int:
@@ -18,10 +17,16 @@ def head_size(width: int, wanted: int | None) -> int:
     return wanted or max(size for size in range(1, min(width, 64) + 1) if width % size == 0)
 
 
-def step_bias(count: int) -> nn.Parameter:
-    """The bias (N,) whose softplus is log-uniform in [SHORTEST, LONGEST]."""
-    dt = torch.exp(math.log(SHORTEST) + torch.rand(count) * math.log(LONGEST / SHORTEST))
+def step_bias(count: int, shortest: float, longest: float) -> nn.Parameter:
+    """The bias (N,) whose softplus, the step size for an input of zero, is log-uniform between the two."""
+    dt = torch.exp(math.log(shortest) + torch.rand(count) * math.log(longest / shortest))
     return nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
+
+
+def check_steps(shortest: float, longest: float) -> None:
+    """Refuse bounds `dt_min` and `dt_max` of the first step sizes that are not in order."""
+    require(0 < shortest < float("inf"), "dt_min", shortest, "above 0")
+    require(shortest <= longest < float("inf"), "dt_max", longest, "at least dt_min")
 
 
 def uniform_rates(count: int) -> Tensor:
