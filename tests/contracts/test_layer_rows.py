@@ -44,6 +44,9 @@ def test_class_and_configuration_have_the_agreed_form(name: str) -> None:
     layer = LAYERS.load(name)
     assert issubclass(layer, Layer)
     assert layer.streaming == LAYERS[name].facts["streaming"]
+    assert ("L" in layer.axes) == LAYERS[name].facts.get("reset", True), (
+        "a row without reset has no time axis"
+    )
     if layer.streaming:
         assert layer.step is not Layer.step, f"{layer.__name__} streams, so it needs a step"
     assert importlib.import_module(layer.__module__).__doc__, (

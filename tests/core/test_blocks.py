@@ -11,6 +11,8 @@ from statewise.core.blocks import (
     Block,
     BlockConfig,
     GatedMLP,
+    Griffin,
+    GriffinConfig,
     Stack,
     StackConfig,
 )
@@ -40,6 +42,23 @@ def test_a_stack_carries_one_state_per_block() -> None:
     torch.testing.assert_close(y.pow(2).mean(-1), torch.ones(2, 5), rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="zip"):
         stack.step(torch.randn(2, 4), state[:2])
+
+
+def test_griffin_is_two_recurrences_to_one_local_attention() -> None:
+    stack = Griffin(GriffinConfig(d_model=12, depth=7, heads=2, window=5))
+    attention = [type(block.mixer).__name__ == "Attention" for block in stack.blocks]
+    assert attention == [False, False, True, False, False, True, False]
+    local, recurrent = stack.blocks[2].mixer.config, stack.blocks[0].mixer.config
+    assert (local.window, local.kv_heads, recurrent.d_recurrent) == (5, 1, 16)
+    assert stack.blocks[0].mlp.down.in_features == 36
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"), [({"heads": 5}, "heads"), ({"window": 0}, "window"), ({"depth": 0}, "depth")]
+)
+def test_griffin_refuses_what_its_blocks_refuse(settings, field) -> None:
+    with pytest.raises(ConfigError, match=field):
+        GriffinConfig(d_model=16, **settings)
 
 
 def test_dropout_acts_in_training_only() -> None:

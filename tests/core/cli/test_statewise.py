@@ -82,7 +82,9 @@ class LayerRow(Strict):
     paper: str
     year: int | None
     operators: list[str]
-    streaming: bool
+    backends: list[str]
+    step: bool
+    reset: bool
     origin: str
     parameters: int | None
 
@@ -204,10 +206,22 @@ def test_layers_lists_every_row_of_the_registry(statewise):
     catalogue = msgspec.convert(statewise("layers", "--json").document, Catalogue)
     assert [row.name for row in catalogue.layers] == list(LAYERS)
     s5 = next(row for row in catalogue.layers if row.name == "s5")
-    assert (s5.operators, s5.streaming, s5.parameters) == (["linear_scan"], True, None)
+    assert (s5.operators, s5.step, s5.parameters) == (["linear_scan"], True, None)
+    assert {row.name for row in catalogue.layers if not row.step} == {
+        name for name, entry in LAYERS.entries().items() if not entry.facts["streaming"]
+    }
+    assert [row.name for row in catalogue.layers if not row.reset] == ["plstm2d"]
     shown = statewise("layers").out
     assert all(name in shown for name in LAYERS)
     assert "parameters" not in shown.splitlines()[0]
+
+
+def test_layers_names_the_backends_of_all_operators(statewise):
+    catalogue = msgspec.convert(statewise("layers", "--json").document, Catalogue)
+    for row in catalogue.layers:
+        shared = [set(ops.OPERATORS[name].backends) for name in row.operators]
+        wanted = set.intersection(*shared) - {"reference"} if shared else {"portable"}
+        assert set(row.backends) == wanted, row.name
 
 
 def test_layers_counts_parameters_at_a_width(statewise):

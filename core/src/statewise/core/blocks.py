@@ -2,6 +2,7 @@
 
     block      x <- x + mixer(norm(x));  x <- x + mlp(norm(x))
     stack      norm(block_K(... block_1(x)))
+    Griffin    a stack whose mixers are rglru, rglru and local attention, over and over
     both ways  merge([forwards(x), flip(backwards(flip(x)))])
 
 Each is a `Layer` itself: a whole stack trains on sequences, honours `reset` and `lengths`, and streams step
@@ -17,13 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from statewise.core.config import require
+from statewise.core.config import config_class, from_dict, require
 from statewise.core.errors import ConfigError
-from statewise.core.layers import build
+from statewise.core.layers import LAYERS, build
 from statewise.core.layers.contract import Layer, Stateless
 from statewise.core.layers.masking import flip, flip_reset
 
-__all__ = ["Bidirectional", "BidirectionalConfig", "Block", "BlockConfig", "GatedMLP", "Stack", "StackConfig"]
+__all__ = [
+    "Bidirectional", "BidirectionalConfig", "Block", "BlockConfig", "GatedMLP", "Griffin", "GriffinConfig",
+    "Stack", "StackConfig",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,44 @@ class StackConfig(BlockConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.depth > 0, "depth", self.depth, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GriffinConfig:
+    """Settings of `Griffin`."""
+
+    d_model: int
+    """D, features in and out."""
+    depth: int = 3
+    """K, blocks one after the other; every third mixes by attention."""
+    d_recurrent: int | None = None
+    """Units of the recurrence; 4/3 D when unset, rounded to a multiple of `heads`."""
+    heads: int = 4
+    """H, blocks of the recurrence's gates, and query heads of the attention; 2 H divides D."""
+    window: int = 1024
+    """W, steps that the attention sees."""
+    mlp_ratio: float = 3.0
+    """Hidden units of the gated MLP per feature."""
+    dropout: float = 0.0
+    """Probability of dropping an element of what a residual branch adds, in training."""
+
+    def __post_init__(self) -> None:
+        require(self.depth > 0, "depth", self.depth, "at least 1")
+        require(self.heads > 0, "heads", self.heads, "at least 1")
+        for block in self.blocks():
+            check = LAYERS.load(block.mixer)
+            from_dict(config_class(check), {"d_model": self.d_model, **block.settings}, where="Griffin")
+
+    def blocks(self) -> list[BlockConfig]:
+        """The configurations of the blocks, first to last."""
+        units = self.d_recurrent or max(1, round(4 * self.d_model / (3 * self.heads))) * self.heads
+        settings = {
+            "rglru": {"d_recurrent": units, "heads": self.heads},
+            "attention": {"heads": self.heads, "kv_heads": 1, "window": self.window},
+        }
+        mixers = ["attention" if number % 3 == 2 else "rglru" for number in range(self.depth)]
+        shared = {"d_model": self.d_model, "mlp_ratio": self.mlp_ratio, "dropout": self.dropout}
+        return [BlockConfig(mixer=mixer, settings=settings[mixer], **shared) for mixer in mixers]
 
 
 class GatedMLP(nn.Module):
@@ -173,12 +215,12 @@ class Block(Layer[Any]):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
-class Stack(Layer[tuple[Any, ...]]):
+class _Blocks(Layer[tuple[Any, ...]]):
     """K blocks and a last norm; its state is the tuple of the blocks' states."""
 
-    def __init__(self, config: StackConfig) -> None:
+    def __init__(self, config: Any, blocks: list[BlockConfig]) -> None:
         super().__init__(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(block) for block in blocks)
         self.streaming = self._blocks()[0].streaming  # pyright: ignore[reportAttributeAccessIssue]  # decided by the mixer
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
 
@@ -205,6 +247,25 @@ class Stack(Layer[tuple[Any, ...]]):
 
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
+
+
+class Stack(_Blocks):
+    """K blocks around one kind of layer, and a last norm."""
+
+    def __init__(self, config: StackConfig) -> None:
+        super().__init__(config, [config] * config.depth)
+
+
+class Griffin(_Blocks):
+    """Two blocks of the gated recurrence to one of local attention with a shared key head, and a last norm.
+
+    De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models",
+    2024. The recurrence carries what is far, the attention looks up exactly what is near; with `depth` below
+    3 it is the paper's Hawk. Differs from the paper: the gate of the MLP is SiLU, the paper's GELU.
+    """
+
+    def __init__(self, config: GriffinConfig) -> None:
+        super().__init__(config, config.blocks())
 
 
 def _check_mixer(d_model: int, settings: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -23,6 +24,9 @@ Width = Annotated[
 def layers(name: Name = None, *, parameters: Width = None, console: Terminal) -> None:
     """List the layers, or the settings of one.
 
+    Backends are those that all operators of a layer have: portable is plain PyTorch, cpu numba, gpu Triton. A
+    layer with a step runs as a stream; one with reset takes marks where a new sequence begins.
+
     Args:
         name: a layer; its settings are listed with their defaults.
     """
@@ -34,25 +38,41 @@ def layers(name: Name = None, *, parameters: Width = None, console: Terminal) ->
 
 def _catalogue(width: int | None, console: Console) -> None:
     rows = [_row(name, entry, width) for name, entry in LAYERS.entries().items()]
-    columns = ["name", "year", "operators", "streaming", *(["parameters"] if width else []), "paper"]
-    table = [
-        [", ".join(row[key]) or "none" if key == "operators" else row[key] for key in columns] for row in rows
-    ]
+    counted = ["parameters"] if width else []
+    columns = ["name", "year", "operators", "backends", "step", "reset", *counted, "paper"]
+    table = [[_shown(row[key]) for key in columns] for row in rows]
     console.table(columns, table)
     console.result({"layers": rows, "d_model": width})
 
 
+def _shown(value: Any) -> Any:
+    return (", ".join(value) or "none") if isinstance(value, list) else value
+
+
 def _row(name: str, entry: Entry, width: int | None) -> dict[str, Any]:
+    operators = list(entry.facts.get("ops", ()))
     return {
         "name": name,
         "summary": entry.summary,
         "paper": entry.paper,
         "year": entry.year,
-        "operators": list(entry.facts.get("ops", ())),
-        "streaming": bool(entry.facts.get("streaming", False)),
+        "operators": operators,
+        "backends": _backends(operators),
+        "step": bool(entry.facts.get("streaming", False)),
+        "reset": bool(entry.facts.get("reset", True)),
         "origin": entry.origin,
         "parameters": None if width is None else _count(name, width),
     }
+
+
+def _backends(operators: list[str]) -> list[str]:
+    """The backends that all of the operators have, read from the files there are: nothing is imported.
+
+    A layer without operators is plain torch, and so is a third party's that names none.
+    """
+    folder = resources.files("statewise.core") / "ops"
+    every = ("portable", "cpu", "gpu") if operators else ("portable",)
+    return [name for name in every if all((folder / op / f"{name}.py").is_file() for op in operators)]
 
 
 def _count(name: str, width: int) -> int | None:
