@@ -9,11 +9,28 @@ from typing import Any
 
 from statewise.core.cli.console import Console
 from statewise.core.errors import DataError
+from statewise.core.train.atomic import write_text
 from statewise.speech.api import Enhanced
 from statewise.speech.audio import STREAM, writable_ending
 from statewise.speech.enhancing import Outcome
+from statewise.speech.fit_report import verdict
+from statewise.speech.fitting import FitOutcome
+from statewise.speech.scoring import Scores
+from statewise.speech.speed import Speed
+from statewise.speech.streaming import Latency
+from statewise.speech.vad import Segment
 
-__all__ = ["output_of", "tell_enhanced"]
+__all__ = [
+    "output_of",
+    "tell_enhanced",
+    "tell_fit",
+    "tell_latency",
+    "tell_scores",
+    "tell_segments",
+    "tell_speeds",
+]
+
+TITLES = {"pesq": "PESQ-WB", "stoi": "STOI", "si_sdr": "SI-SDR, dB"}
 
 LISTED = 20
 """Files told one by one."""
@@ -93,3 +110,82 @@ def _document(result: Enhanced, sound: float, spent: float) -> dict[str, Any]:
             row["error"] = one.error.as_dict()
         files.append(row)
     return {"model": result.model, "files": files, "sound_seconds": sound, "wall_seconds": spent}
+
+
+def tell_fit(outcome: FitOutcome, console: Console) -> None:
+    """The model beside the baselines, and where everything is."""
+    rows = [[one.method, one.stoi, one.si_sdr] for one in outcome.scores]
+    console.table(["method", "STOI", "SI-SDR, dB"], rows, title="validation pairs, which chose the weights")
+    console.show(verdict(outcome))
+    run = outcome.run.path
+    console.show("\n".join(["", str(run / "report.html"), str(run / "model")]))
+    console.say(f"speech enhance NOISY.wav --model {run}")
+    console.result(
+        {
+            "run": str(run),
+            "model": outcome.settings.model,
+            "steps": outcome.result.steps,
+            "stopped_by": outcome.result.stopped_by,
+            "seconds": round(outcome.result.seconds, 3),
+            "hours_of_speech": outcome.hours,
+            "scores": [vars(one) for one in outcome.scores],
+        }
+    )
+
+
+def tell_scores(scores: Scores, console: Console, *, each: bool) -> None:
+    """Means per method, every file if asked for."""
+    columns = [TITLES.get(name, name) for name in scores.metrics]
+    if each:
+        lines = [
+            [row.file, row.method, *(row.values[name] for name in scores.metrics)] for row in scores.rows
+        ]
+        console.table(["file", "method", *columns], lines)
+        console.show("")
+    rows = [[m, scores.count(m), *(scores.mean(m, name) for name in scores.metrics)] for m in scores.methods]
+    console.table(["method", "files", *columns], rows)
+    console.result(
+        {
+            "means": {m: {name: scores.mean(m, name) for name in scores.metrics} for m in scores.methods},
+            "files": [{"method": row.method, "file": row.file} | row.values for row in scores.rows],
+        }
+    )
+
+
+def tell_latency(latency: Latency, console: Console) -> None:
+    """How long the blocks took, beside the stream."""
+    console.say(
+        f"{latency.blocks} blocks of {latency.hop:.0f} ms, delay {latency.delay:.0f} ms; computing took "
+        f"{latency.p50:.2f} ms per block (median), {latency.p99:.2f} ms (99th percentile), "
+        f"{latency.most:.2f} ms at most"
+    )
+    if not latency.keeps_up:
+        console.warn("this machine does not keep up: the 99th percentile is above the length of a block")
+    if not console.json:  # standard output belongs to the sound
+        console.result(vars(latency))
+
+
+def tell_segments(found: dict[str, list[Segment]], console: Console, out: Path | None) -> None:
+    """A row per segment, printed or as CSV."""
+    rows = [[file, one.start, one.end, one.level] for file, segments in found.items() for one in segments]
+    header = ["file", "start", "end", "level_db"]
+    if out is None:
+        console.table(header, [[row[0], *(round(value, 3) for value in row[1:])] for row in rows])
+    else:
+        lines = [",".join(header)]
+        lines += [f"{_quoted(row[0])},{row[1]:.3f},{row[2]:.3f},{row[3]:.1f}" for row in rows]
+        write_text(out, "\n".join(lines) + "\n")
+        console.say(f"{out}: {len(rows)} segments in {len(found)} files")
+    console.result({file: [vars(one) for one in segments] for file, segments in found.items()})
+
+
+def tell_speeds(speeds: Sequence[Speed], console: Console) -> None:
+    """A row per model."""
+    columns = ["model", "parameters", "CPU s per s", "delay ms", "block ms", "median ms", "99 % ms"]
+    rows = [[one.model, one.parameters, one.factor, one.delay, one.hop, one.p50, one.p99] for one in speeds]
+    console.table(columns, rows, title="one thread; a model keeps up while its 99 % stay below the block")
+    console.result({"models": [vars(one) for one in speeds]})
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text

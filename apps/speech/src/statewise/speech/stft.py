@@ -52,8 +52,8 @@ class STFT(nn.Module):
 
     def initial_state(self, batch_size: int) -> STFTState:
         """Silence before the first block."""
-        zeros = self.window.new_zeros(batch_size, self.hop)
-        return STFTState(zeros, zeros)
+        zeros = self.window.new_zeros
+        return STFTState(zeros(batch_size, self.hop), zeros(batch_size, self.hop))
 
     def frames(self, samples: int) -> int:
         """T of a whole signal of `samples` samples."""

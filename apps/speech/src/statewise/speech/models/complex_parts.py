@@ -109,6 +109,8 @@ class ComplexMemory(nn.Module):
         if x.shape[1] == 1 and tail is not None:
             filtered, tail = conv_step(p[:, 0], taps, tail)
             filtered = filtered[:, None]
+        elif torch.compiler.is_exporting():
+            filtered, tail = _plain_filter(p, taps), p[:, :0]
         else:
             filtered, tail = depthwise_conv(p, taps, None, tail)
         return self._skip(x) + filtered.unflatten(-1, (2, -1)).sum(-2), tail
@@ -225,6 +227,12 @@ def _bias(a: nn.Conv2d | nn.ConvTranspose2d, b: nn.Conv2d | nn.ConvTranspose2d) 
 
 def _channels_last(weight: Tensor) -> Tensor:
     return weight.contiguous(memory_format=torch.channels_last)
+
+
+def _plain_filter(p: Tensor, taps: Tensor) -> Tensor:
+    """`depthwise_conv` from silence as a convolution of torch, which other runtimes know: p (N, L, D)."""
+    padded = F.pad(p.transpose(1, 2), (taps.shape[0] - 1, 0))
+    return F.conv1d(padded, taps.T[:, None], groups=taps.shape[1]).transpose(1, 2)
 
 
 def _squeeze(channels: int, reduction: int) -> nn.Sequential:

@@ -30,6 +30,8 @@ class Enhancer(nn.Module, ABC):
 
     trains: ClassVar[bool] = True
     """False for signal processing without parameters."""
+    learning_rate: ClassVar[float] = 1e-3
+    """The peak learning rate that suits it."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,7 @@ class FRCRNState(NamedTuple):
 class FRCRN(Enhancer):
     """The cascade; see the module."""
 
+    learning_rate: ClassVar[float] = 2e-3
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"channels": 16},
         "small": {"channels": 24},
@@ -173,7 +174,7 @@ class FRCRN(Enhancer):
             return None
         like = next(self.parameters())
         level = self.level.initial_state(batch_size, BINS, like)
-        return FRCRNState(level, tuple(unet.initial_state(batch_size) for unet in self.unets))
+        return FRCRNState(level, tuple(cast(_UNet, unet).initial_state(batch_size) for unet in self.unets))
 
     def _input(self, x: Tensor, state: FRCRNState | None) -> tuple[Tensor, RunningMeanState | None]:
         """X relative to its level, (B, 2, T, F) or (B, 4, T, F), and the running power of each bin."""

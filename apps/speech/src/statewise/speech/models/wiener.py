@@ -88,8 +88,9 @@ class Wiener(Enhancer):
         return spectrum * torch.stack(gains, dim=1)[..., None], state
 
     def initial_state(self, batch_size: int) -> WienerState:
-        zeros = self.stft.window.new_zeros(batch_size, self.stft.bins)
-        return WienerState(zeros, zeros, zeros, zeros[:, :1])
+        zeros, bins = self.stft.window.new_zeros, self.stft.bins
+        parts = (zeros(batch_size, bins) for _ in range(3))
+        return WienerState(*parts, seen=zeros(batch_size, 1))
 
     def _frame(self, power: Tensor, state: WienerState) -> tuple[Tensor, WienerState]:
         noise, probability = self._track(power, state)

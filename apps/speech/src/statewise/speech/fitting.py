@@ -1,0 +1,231 @@
+"""Fit a model on folders of speech and noise, and judge it on voices and noises that it has not heard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from statewise.core.errors import CheckpointError
+from statewise.core.train import FitResult, Run, Tick, fit, seeded, threads
+from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
+from statewise.speech import metrics, pretrained
+from statewise.speech.corpus import Clip, Corpus, read_corpus
+from statewise.speech.mixing import Mixer
+from statewise.speech.models import MODELS, build
+from statewise.speech.models.enhancer import Enhancer, enhance
+from statewise.speech.settings import EPOCH, FitSettings
+from statewise.speech.task import EnhancementTask, Pair
+from statewise.speech.validation import held_out, mixtures, paired
+
+__all__ = ["BASELINES", "FitOutcome", "Score", "fit_run", "resume_run", "scoreboard"]
+
+BASELINES = ("noisy", "gating", "wiener")
+SNRS = (0.0, 5.0, 10.0)
+"""Signal-to-noise ratios of validation mixtures, in dB."""
+VALIDATED = 40
+"""Validation mixtures at most."""
+LONGEST = 8.0
+"""Seconds of a validation mixture at most."""
+
+Say = Callable[[str], None]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The mean measures of a method on the validation pairs."""
+
+    method: str
+    stoi: float | None
+    si_sdr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOutcome:
+    """What came of a fit."""
+
+    run: Run
+    settings: FitSettings
+    result: FitResult
+    scores: list[Score]
+    """Baselines first, the model last."""
+    example: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    """Noisy, enhanced and clean signal of a validation pair."""
+    sample_rate: int
+    hours: float
+    """Hours of clean speech."""
+    seconds: float
+
+
+def fit_run(
+    settings: FitSettings,
+    *,
+    out: str | Path | None = None,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> FitOutcome:
+    """Read, fit, judge, and write a run directory with the model in it.
+
+    Raises:
+        UserError: the folders cannot be used, or the settings do not fit them.
+    """
+    MODELS.resolve(settings.model)  # a wrong name is told before an hour of sound is read
+    model = new_model(settings)
+    data = _Data(settings, model_rate(model), say, progress)
+    run = Run.create(out, default=settings.name)
+    if run.notice and say is not None:
+        say(run.notice)
+    keep_settings(run, settings, fingerprint=data.corpus.fingerprint)
+    return _fit(settings, model, data, run, progress)
+
+
+def resume_run(path: str | Path, *, say: Say | None = None, progress: Progress | None = None) -> FitOutcome:
+    """Finish a fit that was cut off: same settings, same data.
+
+    Raises:
+        CheckpointError: there is no such run, or the data are not those it began with.
+    """
+    run = Run.open(path)
+    settings, fingerprint = kept_settings(run, FitSettings)
+    model = new_model(settings)
+    data = _Data(settings, model_rate(model), say, progress)
+    require_same_data(run, fingerprint, data.corpus.fingerprint, settings.clean)
+    return _fit(settings, model, data, run, progress)
+
+
+def scoreboard(
+    models: Sequence[tuple[str, Enhancer]],
+    pairs: Sequence[Pair],
+    rate: int,
+    device: torch.device | None = None,
+) -> list[Score]:
+    """Mean STOI and SI-SDR of every model on the same pairs."""
+    rows = []
+    for name, model in models:
+        values = [
+            metrics.evaluate(_enhanced(model, pair.noisy), pair.clean, rate, ("stoi", "si_sdr"))
+            for pair in pairs
+        ]
+        known = {key: [v for one in values if (v := one[key]) is not None] for key in ("stoi", "si_sdr")}
+        stoi = float(np.mean(known["stoi"])) if known["stoi"] else None
+        ratio = float(np.mean(known["si_sdr"])) if known["si_sdr"] else float("nan")
+        rows.append(Score(method=name, stoi=stoi, si_sdr=ratio))
+    return rows
+
+
+def new_model(settings: FitSettings) -> nn.Module:
+    """The untrained model that the settings name, with weights drawn from their seed."""
+    with seeded(settings.seed):
+        return build(settings.model)[1]
+
+
+def model_rate(model: nn.Module) -> int:
+    """Samples per second of the signals that a model takes."""
+    return int(model.config.sample_rate)  # type: ignore[union-attr]
+
+
+class _Data:
+    """The corpus to train on and the pairs that choose."""
+
+    def __init__(self, settings: FitSettings, rate: int, say: Say | None, progress: Progress | None) -> None:
+        corpus = read_corpus(
+            settings.clean, settings.noise, settings.rooms, sample_rate=rate, progress=progress
+        )
+        if say is not None:
+            _tell(corpus, say)
+        voices: Sequence[Clip] = ()
+        backgrounds: Sequence[Clip] = ()
+        if settings.valid_clean:
+            other = read_corpus(settings.valid_clean, settings.valid_noise, sample_rate=rate)
+            voices, backgrounds = other.clean, other.noise
+        elif settings.pairs is None:
+            corpus, voices, backgrounds = held_out(corpus, settings.held_out)
+            if say is not None:
+                groups = sorted({clip.group for clip in voices})
+                say(f"held out to choose the weights: {len(groups)} speakers, {len(voices)} recordings")
+        self.corpus, self.rate = corpus, rate
+        self.voices = list(voices)
+        step = max(1, -(-len(voices) // VALIDATED))
+        short = [_shortened(clip, rate) for clip in voices[::step]]
+        self.pairs = mixtures(short, backgrounds, SNRS, sample_rate=rate)
+        if settings.pairs is not None:
+            self.pairs += paired(*settings.pairs, sample_rate=rate)
+
+
+def _fit(
+    settings: FitSettings, model: nn.Module, data: _Data, run: Run, progress: Progress | None
+) -> FitOutcome:
+    begun = time.monotonic()
+    if not isinstance(model, Enhancer):
+        raise CheckpointError("is no model for enhancement", where=settings.model)
+    task = EnhancementTask(model, Mixer(data.corpus, settings.mixing), data.pairs, EPOCH, settings.loss)
+    result = fit(task, settings.loop(model.learning_rate), run, progress=_ticks(progress))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    model.to("cpu")
+    with threads(settings.threads, parameters=parameters):
+        compared = [(name, _baseline(name)) for name in BASELINES]
+        scores = scoreboard([*compared, (settings.model, model)], data.pairs, data.rate)
+    name, _ = MODELS.resolve(settings.model)
+    metadata = {
+        "model": settings.model,
+        "hours_of_speech": round(data.corpus.hours, 2),
+        "steps": result.steps,
+        "fingerprint": data.corpus.fingerprint,
+        "scores": [{"method": one.method, "stoi": one.stoi, "si_sdr": one.si_sdr} for one in scores],
+    }
+    pretrained.save(run.path / "model", name, model, metadata)
+    pair = data.pairs[0]
+    return FitOutcome(
+        run=run,
+        settings=settings,
+        result=result,
+        scores=scores,
+        example=(pair.noisy, _enhanced(model, pair.noisy), pair.clean),
+        sample_rate=data.rate,
+        hours=data.corpus.hours,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _tell(corpus: Corpus, say: Say) -> None:
+    speakers, kinds = (len({clip.group for clip in part}) for part in (corpus.clean, corpus.noise))
+    hours = sum(len(clip.samples) for clip in corpus.noise) / corpus.sample_rate / 3600
+    noise = f"{hours * 60:.1f} min of {kinds} kinds of noise" if corpus.noise else "computed noise only"
+    rooms = f", {len(corpus.responses)} rooms" if corpus.responses else ""
+    say(f"{corpus.hours * 60:.1f} min of speech by {speakers} speakers, {noise}{rooms}")
+    for line in corpus.left_out[:5]:
+        say(f"left out: {line}")
+    if len(corpus.left_out) > 5:
+        say(f"and {len(corpus.left_out) - 5} more left out")
+
+
+def _shortened(clip: Clip, rate: int) -> Clip:
+    return replace(clip, samples=clip.samples[: round(LONGEST * rate)])
+
+
+def _baseline(name: str) -> Enhancer:
+    _, model = build(name)
+    assert isinstance(model, Enhancer)
+    return model.eval()
+
+
+@torch.inference_mode()
+def _enhanced(model: Enhancer, noisy: np.ndarray) -> np.ndarray:
+    return enhance(model, torch.from_numpy(noisy)[None])[0].numpy()
+
+
+def _ticks(progress: Progress | None) -> Callable[[Tick], None] | None:
+    if progress is None:
+        return None
+
+    def tell(tick: Tick) -> None:
+        best = "" if tick.best is None else f", best validation loss {tick.best:.3f}"
+        progress(tick.fraction, f"step {tick.step}{best}")
+
+    return tell
