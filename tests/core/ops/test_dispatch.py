@@ -14,7 +14,7 @@ from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 
 from statewise.core.errors import UnknownNameError, UserError
-from statewise.core.ops import OPERATORS, explain, linear_scan, threads, use_backend
+from statewise.core.ops import OPERATORS, dispatch, explain, linear_scan, threads, use_backend
 from statewise.core.ops.dispatch import AUTO, Op
 
 
@@ -76,8 +76,10 @@ def test_an_unknown_name_gets_the_nearest_one(monkeypatch):
     with pytest.raises(UnknownNameError, match="did you mean 'portable'"), use_backend("portabel"):
         pass
     monkeypatch.setenv("STATEWISE_BACKEND", "gpus")
-    with pytest.raises(UnknownNameError, match="did you mean 'gpu'"):
-        linear_scan(torch.rand(3), torch.rand(1, 2, 3))
+    monkeypatch.setattr(dispatch, "_environment", dispatch._environment.__wrapped__)
+    for ask in (lambda: explain("linear_scan"), lambda: linear_scan(torch.rand(3), torch.rand(1, 2, 3))):
+        with pytest.raises(UnknownNameError, match="did you mean 'gpu'"):
+            ask()
     with pytest.raises(UnknownNameError, match="did you mean 'linear_scan'"):
         explain("linear_scam")
 

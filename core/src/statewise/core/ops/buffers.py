@@ -33,6 +33,8 @@ _waiting: dict[int, list[np.ndarray]] = {}
 
 def empty_like(tensor: Tensor) -> Tensor:
     """An uninitialised contiguous CPU tensor of the shape and dtype of `tensor`, aligned to cache lines."""
+    if tensor.nbytes < LEAST:
+        return torch.empty_like(tensor, memory_format=torch.contiguous_format)
     return empty(tensor.shape, tensor.dtype)
 
 

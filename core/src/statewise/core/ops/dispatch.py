@@ -3,8 +3,11 @@
 Every operator lives in a folder of its own: `reference.py` is the loop that defines it, `portable.py` plain
 torch, `cpu.py` numba, `gpu.py` Triton. An `Op` names them and chooses per call: the GPU kernel for CUDA
 tensors, numba for CPU tensors, plain torch otherwise. `use_backend`, or the environment variable
-STATEWISE_BACKEND, chooses by hand; `explain` says what is chosen and why. Neither numba nor Triton is
-imported before a call needs it.
+STATEWISE_BACKEND as it stands at the first call, chooses by hand; `explain` says what is chosen and why.
+Neither numba nor Triton is imported before a call needs it.
+
+A call on short sequences is mostly overhead, and code that runs once between two kernels runs from cold
+caches: what does not depend on the values is looked up, not worked out again.
 
 To write an operator, copy `linear_scan`: declare `OP`, register `forward` and `backward` as nodes, check the
 arguments in the public function, and call the node.
@@ -28,7 +31,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from statewise.core.errors import UnknownNameError, UserError
 
-__all__ = ["AUTO", "BACKENDS", "OPERATORS", "Op", "explain", "use_backend"]
+__all__ = ["AUTO", "BACKENDS", "OPERATORS", "Op", "explain", "use_backend", "written_out"]
 
 BACKENDS = ("reference", "portable", "cpu", "gpu")
 AUTO = "auto"
@@ -38,6 +41,7 @@ VARIABLE = "STATEWISE_BACKEND"
 OPERATORS: dict[str, Op] = {}
 
 _wish: ContextVar[str | None] = ContextVar("statewise_backend", default=None)
+_plain_operations: ContextVar[bool] = ContextVar("statewise_written_out", default=False)
 _log = logging.getLogger("statewise")
 _PLAIN = frozenset({Tensor, torch.nn.Parameter, NoneType, bool, int, float, str})
 
@@ -60,11 +64,26 @@ def use_backend(name: str) -> Iterator[None]:
         _wish.reset(token)
 
 
+@contextmanager
+def written_out() -> Iterator[None]:
+    """Trace the operators called inside as plain operations of torch in place of one node each.
+
+    For exporters to runtimes that know nothing of this project: what is traced is the portable backend, its
+    loops unrolled for the shapes at hand.
+    """
+    token = _plain_operations.set(True)
+    try:
+        yield
+    finally:
+        _plain_operations.reset(token)
+
+
 def explain(op: str, device: str | torch.device = "cpu") -> dict[str, str]:
     """The backend that a call of `op` on `device` takes now and why: `{"backend": ..., "reason": ...}`."""
     if op not in OPERATORS:
         raise UnknownNameError("operator", op, OPERATORS)
-    backend, reason, _ = OPERATORS[op].decide(torch.device(device).type, _wished())
+    wish = _wish.get() or os.environ.get(VARIABLE) or None
+    backend, reason, _ = OPERATORS[op].decide(torch.device(device).type, wish and _known(wish))
     return {"backend": backend, "reason": reason}
 
 
@@ -88,18 +107,22 @@ class Op:
 
         The reference is chosen at once even then: it is a loop to trace, not a node.
         """
+        if torch.compiler.is_compiling():  # which does not trace through a cache
+            return "reference" if (_wish.get() or os.environ.get(VARIABLE)) == "reference" else AUTO
         wish = _wished()
         if wish == "reference":
             return wish
-        return AUTO if torch.compiler.is_compiling() else self._choose(tensor.device.type, wish)
+        device = tensor.device.type
+        return self._choices.get((device, wish)) or self._choose(device, wish)
 
     def load(self, backend: str, tensor: Tensor) -> ModuleType:
         """The module of `backend`; `AUTO` is decided here, by the device of `tensor`."""
         if backend == AUTO:
             backend = self._choose(tensor.device.type, _wished())
-        if backend not in self._modules:
-            self._modules[backend] = importlib.import_module(f"{self.package}.{backend}")
-        return self._modules[backend]
+        module = self._modules.get(backend)
+        if module is None:
+            module = self._modules[backend] = importlib.import_module(f"{self.package}.{backend}")
+        return module
 
     def decide(self, device: str, wish: str | None) -> tuple[str, str, bool]:
         """The backend for a device type and a wish, the reason, and whether it is slower than it could be."""
@@ -153,10 +176,12 @@ class Op:
             direct = _function(name, run, save, gradient).apply
 
         def call(*arguments: Any) -> Any:
+            if _plain_operations.get():
+                return run(*arguments[:-1], "portable")  # the last argument names the backend
             traced = torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
             # a gradient that is to be differentiated again: the dispatcher records that it cannot be
             twice = gradient is None and torch.is_grad_enabled()
-            if traced or twice or not all(type(item) in _PLAIN for item in arguments):
+            if traced or twice or not _PLAIN.issuperset(map(type, arguments)):
                 return registered(*arguments)
             return direct(*arguments)
 
@@ -191,8 +216,14 @@ def _function(
 
 def _wished() -> str | None:
     """The backend asked for by hand, if any."""
-    name = _wish.get() or os.environ.get(VARIABLE) or None
-    return None if name is None else _known(name)
+    return _wish.get() or _environment()
+
+
+@cache
+def _environment() -> str | None:
+    """The backend named by the environment; asking it costs a short call a tenth of its time."""
+    name = os.environ.get(VARIABLE)
+    return _known(name) if name else None
 
 
 def _known(name: str) -> str:

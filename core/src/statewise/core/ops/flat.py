@@ -20,6 +20,8 @@ from torch import Tensor
 from statewise.core.ops.simd import LANES, load, load_part, store, store_part, stream
 
 __all__ = [
+    "CACHE_LINE",
+    "FAR",
     "KINDS",
     "MARK",
     "OPTIONS",

@@ -23,23 +23,24 @@ _pool: ThreadPoolExecutor | None = None
 _owner = (0, 0)
 
 
-def over(items: int, elements: int, kernel: Callable[[int, int], object]) -> None:
-    """Call `kernel(lo, hi)` on ranges that cover `range(items)`, and return when all are done.
+def over(items: int, elements: int, kernel: Callable[..., object], *arguments: object) -> None:
+    """Call `kernel(*arguments, lo, hi)` on ranges that cover `range(items)`, and return when all are done.
 
     Args:
         items: number of independent work items.
         elements: elements that the whole call touches; it bounds the number of threads.
         kernel: works on the items lo, ..., hi - 1; releases the interpreter lock.
+        arguments: what it takes before lo and hi.
     """
-    count = min(torch.get_num_threads(), items, max(1, elements // GRAIN))
+    count = 1 if elements < 2 * GRAIN else min(torch.get_num_threads(), items, elements // GRAIN)
     if count <= 1:
         if items > 0:
-            kernel(0, items)
+            kernel(*arguments, 0, items)
         return
     bounds = [items * part // count for part in range(count + 1)]
     pool = _workers(count - 1)
-    futures = [pool.submit(kernel, lo, hi) for lo, hi in pairwise(bounds[1:])]
-    kernel(0, bounds[1])
+    futures = [pool.submit(kernel, *arguments, lo, hi) for lo, hi in pairwise(bounds[1:])]
+    kernel(*arguments, 0, bounds[1])
     for future in futures:
         future.result()
 

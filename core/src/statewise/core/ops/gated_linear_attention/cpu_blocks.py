@@ -8,7 +8,8 @@ With a_t the decays of the block, S the state before it, and everything per key,
 
 Products of decays are formed as products, the span from the sum of the block's own logarithms: no difference
 of sums is taken, hence no cancellation and no overflow. (The product of numbers just below one is rounded the
-same way every time, which thousands of blocks add up in the state.) Each element of the state is loaded once for nine fused operations.
+same way every time, which thousands of blocks add up in the state.) Each element of the state is loaded once
+for nine fused operations.
 
 A state of R rows and C columns lies in tiles of LANES columns, each (R, LANES). Rows of a block are padded to
 whole vectors with zeros; missing tokens are zeros that decay nothing.
@@ -107,7 +108,7 @@ def new_block(like, keys, values):
 
 @nb.njit(**INNER)
 def gather_decays(g, first, stride, count, decay, span):
-    """The decays of a block and their span from their logarithms; a row of width one is shared by all keys."""
+    """The decays of a block and their span from logarithms; a row of width one is shared by all keys."""
     size = len(decay) // TOKENS
     if g.shape[1] > 1:
         gather(g, first, stride, count, LOG2E, decay, TOKENS * stride)

@@ -60,8 +60,10 @@ def linear_scan(
         UserError: an argument has the wrong shape, dtype or device; the message names it.
     """
     dtype = _check(a, b, h0, reset)
-    real = dtype.to_real() if dtype.is_complex and not a.is_complex() else dtype
-    a, b, h0 = as_dtype(a, real), as_dtype(b, dtype), as_dtype(h0, dtype)
+    if not a.dtype == b.dtype == dtype:
+        real = dtype.to_real() if dtype.is_complex and not a.is_complex() else dtype
+        a, b = as_dtype(a, real), as_dtype(b, dtype)
+    h0 = as_dtype(h0, dtype)
     cut = reset if reset is None or not reverse else torch.nn.functional.pad(reset[:, 1:], (0, 1))
     backend = OP.choose(b)
     if backend == "reference":

@@ -11,23 +11,27 @@ threads.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
 import numba as nb
+import numpy as np
 import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
 from statewise.core.ops.flat import (
+    CACHE_LINE,
+    FAR,
     KINDS,
     MARK,
     OPTIONS,
     TILE,
     address,
     array_at,
-    far,
-    items,
     plain,
     read,
-    reals,
     write,
 )
 from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
@@ -142,18 +146,54 @@ def _backward(
                     write(da_, row * width + d, total, count, False)
 
 
+class Plan(NamedTuple):
+    """What follows from shapes and dtype alone; working it out would cost as much as a short scan."""
+
+    kind: np.ndarray  # as in KINDS
+    state: tuple[int, ...]  # the shape of a state, (B, *F)
+    sizes: tuple[int, int, int, int]  # length, width, and how far a moves per row and per step
+    lined: bool  # large enough to be written past the caches, in whole cache lines
+    items: int
+    elements: int
+
+
+@lru_cache(maxsize=256)
+def _plan(a_shape: tuple[int, ...], shape: tuple[int, ...], dtype: torch.dtype) -> Plan:
+    """The plan for a transition of `a_shape` and writes of `shape`."""
+    width = math.prod(shape[2:]) * (2 if dtype.is_complex else 1)
+    steps = _in_steps(a_shape, shape)
+    shared = len(a_shape) < len(shape) or a_shape[0] == 1
+    a_row = shape[1] * width if steps else 0 if shared else width
+    elements = math.prod(shape)
+    return Plan(
+        kind=KINDS[dtype],
+        state=(shape[0], *shape[2:]),
+        sizes=(shape[1], width, a_row, width if steps else 0),
+        lined=elements * dtype.itemsize >= FAR and width * KINDS[dtype].itemsize % CACHE_LINE == 0,
+        items=shape[0] * -(-width // TILE),
+        elements=elements,
+    )
+
+
+def _in_steps(a_shape: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether the transition is read step by step: it changes with time, or is there for every step."""
+    if a_shape == shape:
+        return True
+    return len(a_shape) >= len(shape) - 1 and a_shape[1 - len(shape)] != 1
+
+
 def forward(
     a: Tensor, b: Tensor, h0: Tensor | None, cut: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     """All states (B, L, *F) and the last one (B, *F)."""
-    h, last = empty_like(b), b.new_empty(b.shape[:1] + b.shape[2:])
-    width, pairs = reals(h), h.is_complex()
-    a, a_batch, a_time = _transition(a, h, width)
-    inputs = [a, plain(b), None if h0 is None else plain(h0), None if cut is None else cut.contiguous()]
-    places = [address(tensor) for tensor in (*inputs, h, last)]
-    sizes = (h.shape[1], width, a_batch, a_time, reverse, pairs, far(h, width))
-    kind = KINDS[h.dtype]
-    over(items(h, width), h.numel(), lambda lo, hi: _forward(kind, *places, *sizes, lo, hi))
+    kind, state, sizes, lined, count, elements = _plan(a.shape, b.shape, b.dtype)
+    h, last = empty_like(b), torch.empty(state, dtype=b.dtype)
+    a, b = _transition(a, h), plain(b)
+    h0, cut = h0 if h0 is None else plain(h0), cut if cut is None else cut.contiguous()
+    out = h.data_ptr()
+    places = (a.data_ptr(), b.data_ptr(), address(h0), address(cut), out, last.data_ptr())
+    options = (reverse, h.is_complex(), lined and out % CACHE_LINE == 0)
+    over(count, elements, _forward, kind, *places, *sizes, *options)
     return h, last
 
 
@@ -168,31 +208,34 @@ def backward(
     wants_a: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a (empty unless wanted), b and h0."""
-    shape, real, width, pairs = a.shape, not a.is_complex(), reals(h), h.is_complex()
-    a, a_batch, a_time = _transition(a, h, width)
-    db, dh0 = empty_like(h), h.new_empty(h.shape[:1] + h.shape[2:])
-    keep = NOTHING if not wants_a else STEPS if a_time else SUM
-    da = h.new_empty(0) if keep == NOTHING else empty_like(db if keep == STEPS else dh0)
-    inputs = [None if tensor is None else plain(tensor) for tensor in (grad, grad_last, a, h, h0, cut)]
-    places = [address(tensor) for tensor in (*inputs, da, db, dh0)]
-    sizes = (h.shape[1], width, a_batch, a_time, reverse, pairs, keep, far(h, width))
-    kind = KINDS[h.dtype]
-    over(items(h, width), h.numel(), lambda lo, hi: _backward(kind, *places, *sizes, lo, hi))
+    shape, real = a.shape, not a.is_complex()
+    kind, state, sizes, lined, count, elements = _plan(shape, h.shape, h.dtype)
+    db, dh0 = empty_like(h), torch.empty(state, dtype=h.dtype)
+    keep = NOTHING if not wants_a else STEPS if sizes[3] else SUM
+    da = empty_like(db if keep == STEPS else dh0) if wants_a else h.new_empty(0)
+    a, h = _transition(a, h), plain(h)
+    grad, grad_last, h0 = (None if given is None else plain(given) for given in (grad, grad_last, h0))
+    cut = cut if cut is None else cut.contiguous()
+    out = db.data_ptr()
+    inputs = (address(grad), address(grad_last), a.data_ptr(), h.data_ptr(), address(h0), address(cut))
+    places = (*inputs, da.data_ptr(), out, dh0.data_ptr())
+    options = (reverse, h.is_complex(), keep, lined and out % CACHE_LINE == 0)
+    over(count, elements, _backward, kind, *places, *sizes, *options)
     if wants_a:
         da = _reduce(da if keep == STEPS else da.unsqueeze(1), shape, real)
     return da, db, dh0
 
 
-def _transition(a: Tensor, h: Tensor, width: int) -> tuple[Tensor, int, int]:
-    """The transition as h reads it, and how far it moves per batch row and per step: 0 where shared."""
+def _transition(a: Tensor, h: Tensor) -> Tensor:
+    """The transition as h reads it: of its dtype, for all features, and for every step or for one."""
     if a.dtype != h.dtype:
         a = a.to(h.dtype)
     if a.shape == h.shape:
-        return plain(a), h.shape[1] * width, width
+        return plain(a)
     a = a.reshape([1] * (h.ndim - a.ndim) + list(a.shape))
     if a.shape[1] == 1:
-        return plain(a.expand(a.shape[0], 1, *h.shape[2:])), width if a.shape[0] > 1 else 0, 0
-    return plain(a.expand(h.shape)), h.shape[1] * width, width
+        return plain(a.expand(a.shape[0], 1, *h.shape[2:]))
+    return plain(a.expand(h.shape))
 
 
 def _reduce(da: Tensor, shape: torch.Size, real: bool) -> Tensor:
