@@ -52,6 +52,7 @@ def fit(
     device: Device = "auto",
     threads: Threads = None,
     budget: Budget = None,
+    save_every: Annotated[float, Parameter(validator=at_least(0))] = 20.0,
     resume: Resume = None,
     console: Terminal,
 ) -> None:
@@ -78,6 +79,7 @@ def fit(
         init: Run whose weights training starts from.
         episodes: Episodes that judge the result.
         budget: Wall time of training.
+        save_every: Least number of seconds between two checkpoints.
         resume: Run directory to continue; its settings are taken over.
     """
     from statewise.rl.api import fit_run, resume_run
@@ -105,6 +107,7 @@ def fit(
                 device=device,
                 threads=threads,
                 budget=budget,
+                save_every=save_every,
             )
             outcome = fit_run(settings, out=out, say=console.say, progress=bar.update)
     tell_fit(outcome, console)
@@ -321,11 +324,11 @@ def export(
     path = run / f"policy.{format}" if out is None else out
     exported = export_policy(load_policy(run), path, batch_size=batch_size, format=format)
     console.say(
-        f"{path}: x {list(exported.x)}, {len(exported.state)} tensors of state; see {path.with_suffix('.json')}"
+        f"{path}: x {list(exported.x)}, {len(exported.state)} tensors of state; "
+        f"{path.with_suffix('.json')} says what they are"
     )
-    console.result(
-        {"path": str(path), "x": list(exported.x), "state": [port.input for port in exported.state]}
-    )
+    state = [port.input for port in exported.state]
+    console.result({"path": str(path), "x": list(exported.x), "state": state})
 
 
 @app.command

@@ -98,6 +98,7 @@ def _fit_online(
         episodes=20 if until is not None else 10,
         until=until,
         budget=settings.budget,
+        save_every=settings.save_every,
     )
     if say is not None:
         say(f"{name} in {spec.label}: {learner.interface.words()}; {parameters:,} parameters")

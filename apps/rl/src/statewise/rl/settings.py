@@ -50,6 +50,9 @@ class FitSettings:
     budget: float | None = None
     """Seconds of training; None: no limit."""
 
+    save_every: float = 20.0
+    """Least number of seconds between two checkpoints."""
+
     def __post_init__(self) -> None:
         if not self.what:
             raise ConfigError(

@@ -253,6 +253,7 @@ def _fit_config(
         warmup_steps=min(training.warmup, training.steps // 2),
         clip=training.clip,
         eval_every=max(1, training.steps // 20),
+        save_every=settings.save_every,
         seed=settings.seed,
         device=settings.device,
         threads=settings.threads,
