@@ -217,7 +217,7 @@ def _fit(work: _Work, run: Run, started: float, progress: Progress | None) -> Ou
     rows = [judge(scorer, split, work.repeat, name=label, started=cpu)]
     others = [name for name in BASELINES if name != work.name]
     rows += judge_baselines(split, work.repeat, names=others, progress=progress)
-    recommender = _recommender(work, _counted_on_all(scorer, work))
+    recommender = _recommender(work, _counted_on_all(scorer, work), training)
     save_recommender(run.path / "model", recommender)
     outcome = Outcome(
         reading=work.reading,
@@ -269,7 +269,7 @@ def _counted_on_all(scorer: Scorer, work: _Work) -> Scorer:
     return scorer
 
 
-def _recommender(work: _Work, scorer: Scorer) -> Recommender:
+def _recommender(work: _Work, scorer: Scorer, training: FitResult | None) -> Recommender:
     facts: dict[str, Any] = {
         "split": work.settings.split,
         "period": work.settings.period,
@@ -279,6 +279,8 @@ def _recommender(work: _Work, scorer: Scorer) -> Recommender:
         "features": list(work.features.columns) if work.features is not None else [],
         "tuning": to_dict(work.settings.tuning),
         "trained_on": "train",
+        "blend": list(work.settings.blend),
+        "best_epoch": None if training is None else training.best.get("epoch"),
     }
     return Recommender(
         scorer=scorer,

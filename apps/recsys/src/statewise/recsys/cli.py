@@ -190,6 +190,168 @@ def similar(run: Path, item: str, /, *, k: int = 10, console: Terminal) -> None:
     console.result({"item": item, "columns": table.columns, "rows": table.rows()})
 
 
+@app.command(alias="score")
+def evaluate(
+    run: Path,
+    /,
+    *,
+    protocol: str = "full",
+    repeat: Repeat | None = None,
+    seed: Seed = 0,
+    console: Terminal,
+) -> None:
+    """Score a saved model again on its test users, beside the baselines.
+
+    Example: recsys evaluate runs/events-causal --repeat allow
+
+    Args:
+        run: Run directory.
+        protocol: full ranks all items; sampled-pop100 and sampled-uniform100 rank the target among a hundred
+            sampled ones, as early papers do: never compare the two kinds.
+        repeat: Whether items of the history compete; by default as found at the fit.
+        seed: Seed of the sampled items.
+    """
+    from statewise.recsys.evaluate import evaluate_run
+    from statewise.recsys.narrate import tell_evaluation
+
+    with console.progress("Scoring") as bar:
+        found = evaluate_run(run, protocol=protocol, repeat=repeat, seed=seed, progress=bar.update)
+    tell_evaluation(found, console)
+
+
+@app.command
+def compare(
+    runs: list[Path], /, *, metric: Literal["ndcg", "hr"] = "ndcg", seed: Seed = 0, console: Terminal
+) -> None:
+    """Compare runs with each other and with the baselines: intervals, and a paired test over the users.
+
+    Example: recsys compare runs/events-causal runs/events-lru
+
+    Args:
+        runs: Run directories; the first is what the others are compared with.
+        metric: ndcg or hr, at 10.
+        seed: Seed of the resampling.
+    """
+    from dataclasses import asdict
+
+    from statewise.recsys.compare import compare_runs
+
+    rows, users = compare_runs(runs, metric=metric, seed=seed)
+    columns = ["method", f"{metric}@10", "low", "high", "difference", "low ", "high ", "p"]
+    cells = [[one.method, *(round(value, 4) for value in list(asdict(one).values())[1:])] for one in rows]
+    console.table(columns, cells, title=f"{users:,} test users, 95 % intervals, differences to the first row")
+    console.result({"users": users, "metric": metric, "rows": [asdict(one) for one in rows]})
+
+
+@app.command
+def refit(
+    run: Path,
+    /,
+    *,
+    out: Out = None,
+    epochs: Epochs = None,
+    threads: Threads = None,
+    console: Terminal,
+) -> None:
+    """Train the recipe of a run again on all events, for as many epochs as were best.
+
+    Example: recsys refit runs/events-causal --out runs/live
+
+    Args:
+        run: Run directory.
+        out: New run directory; by default runs/RUN-refit.
+        epochs: Passes over the data; by default as many as the best validation had.
+        threads: CPU threads; few on small work.
+    """
+    from statewise.recsys.extend import refit_run
+
+    with console.progress("Fitting") as bar:
+        made, one = refit_run(run, out=out, epochs=epochs, threads=threads, progress=bar.update)
+    console.show(f"{made.path}: {one.model} on all {len(one.log):,} events; nothing is left to judge it")
+    console.result({"run": str(made.path), "model": one.model, "events": len(one.log)})
+
+
+@app.command
+def add_items(run: Path, items: Path, /, *, out: Out = None, console: Terminal) -> None:
+    """Add items that nobody has taken yet to a run with --items features or text.
+
+    Example: recsys add-items runs/events-causal new-items.csv
+
+    Args:
+        run: Run directory.
+        items: Table with a row for each item, with the columns that the run was fitted with.
+        out: New run directory; by default runs/RUN-items.
+    """
+    from statewise.recsys.extend import add_items as extend
+
+    made, count = extend(run, items, out=out)
+    console.show(f"{made.path}: {count:,} new items")
+    console.result({"run": str(made.path), "added": count})
+
+
+@app.command
+def export(
+    run: Path, /, *, out: Path | None = None, format: Literal["onnx", "pt2"] = "onnx", console: Terminal
+) -> None:
+    """Write a recurrent model as files for other runtimes: one step of the encoder, and the item table.
+
+    Example: recsys export runs/events-lru --out lru-files
+
+    Args:
+        run: Run directory.
+        out: Directory to write to; by default RUN/export.
+        format: onnx or pt2.
+    """
+    from statewise.recsys.exported import export_run
+
+    folder = run / "export" if out is None else out
+    document = export_run(run, folder, format)
+    console.show(f"{folder}: step.{format}, items.safetensors, items.json")
+    console.result({"folder": str(folder)} | document)
+
+
+@app.command
+def serve(
+    run: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    store: Path | None = None,
+    durable: bool = False,
+    nearest: Literal["auto", "exact", "approximate"] = "auto",
+    threads: Threads = 1,
+    console: Terminal,
+) -> None:
+    """Serve recommendations over HTTP, with a state per user that each event moves on.
+
+    POST /event, POST /recommend, GET /health; see /docs of the running service. Needs the extra `serve`.
+
+    Example: recsys serve runs/events-lru --port 8000
+
+    Args:
+        run: Run directory.
+        host: Address to listen on.
+        port: Port to listen on.
+        store: SQLite file of events and states; by default states.sqlite in the run.
+        durable: Wait for the disk at each event: it then survives a power cut too.
+        nearest: exact, approximate (extra `ann`), or auto: approximate above 100,000 items.
+        threads: CPU threads.
+    """
+    import torch
+    import uvicorn
+
+    from statewise.recsys.serving.app import create_app, make_engine
+
+    torch.set_num_threads(threads or 1)
+    engine = make_engine(run, store=store, durable=durable, nearest=nearest)
+    console.say(f"{engine.one.model}, {len(engine.ids):,} items, {engine.store.events():,} events kept")
+    console.say(f"http://{host}:{port} (POST /event, POST /recommend, GET /health)")
+    uvicorn.run(create_app(engine), host=host, port=port, log_level="warning", access_log=False)
+    engine.store.close()
+    console.result({"run": str(run), "events": "kept"})
+
+
 @app.command
 def models(*, console: Terminal) -> None:
     """List the methods: encoders, presets named after papers, counting methods."""

@@ -17,7 +17,7 @@ from statewise.recsys.ranking import Repeat, rank_cases
 from statewise.recsys.scorer import Scorer
 from statewise.recsys.splits import Cases, Split
 
-__all__ = ["Row", "counts_of", "fit_counting", "judge", "judge_baselines"]
+__all__ = ["Row", "counts_of", "fit_counting", "judge", "judge_baselines", "too_large"]
 
 _PAIRS = 10**9
 """Products that the neighbours' table may take."""
@@ -86,7 +86,7 @@ def judge_baselines(
         if progress is not None:
             progress(place / len(names), name)
         started = time.process_time()
-        reason = _too_large(name, split)
+        reason = too_large(name, split)
         if reason:
             rows.append(Row(method=name, valid=None, test=None, seconds=0.0, note=reason))
             continue
@@ -95,7 +95,8 @@ def judge_baselines(
     return rows
 
 
-def _too_large(name: str, split: Split) -> str:
+def too_large(name: str, split: Split) -> str:
+    """Why a baseline is not run on this split; empty when it is."""
     if name == "ease" and split.log.n_items > EASE_ITEMS:
         return f"not run: more than {EASE_ITEMS:,} items"
     if name == "itemknn":

@@ -19,7 +19,7 @@ DATASETS = {
         size=677_364,
     ),
     "ml-1m": Dataset(
-        summary="999,611 film ratings of 6,040 users and 3,416 films in order, as parquet",
+        summary="999,611 film ratings of 6,040 users and 3,416 films in order",
         file="ml-1m.parquet",
         sha256="090687fc8824ff7f2be5a4131524eb006bd439b83bfa3e12b43392b24024f6b5",
         licence=_GROUPLENS,
@@ -27,7 +27,7 @@ DATASETS = {
         size=1_638_996,
     ),
     "beauty": Dataset(
-        summary="353,962 reviews of 40,226 users and 54,542 products in order: the file of the BERT4Rec paper",
+        summary="353,962 reviews of 40,226 users and 54,542 products in order (BERT4Rec's file)",
         file="beauty.bert4rec.parquet",
         sha256="3b8c177762eae78a317a6359b0bfd95b0ece452dc0956259e03e9df3a8b2437e",
         licence="Amazon product reviews: released for research, no explicit grant of redistribution",

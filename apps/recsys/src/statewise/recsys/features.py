@@ -1,8 +1,8 @@
 """Item features from a table: categories and words, hashed.
 
-The first column that is called like an item (or is named) holds the ids; every other one is a feature.
+The column that is called like an item (or is named) holds the ids; every other one is a feature.
 A cell becomes `column=value`; a cell of text also each of its words and each pair of neighbouring words.
-Cells with `|` hold several values (`Comedy|Drama`). Hashes are the first bytes of blake2b: the same everywhere.
+Cells with `|` hold several values (`Comedy|Drama`). Hashes are the first bytes of blake2b.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@
     NDCG@k   sum_i [r_i < k] / log2(r_i + 2), over the same sum for a perfect ranking
     MRR@k    mean of 1 / (r + 1) of the best target, 0 from r >= k on
 
-A constant scorer gets rank (C - 1) / 2 of C candidates, not the first or the last place: the order in which
-items are stored tells nothing. With several targets the candidates of one are all items but the other
-targets. Letters: n users, V items.
+A constant scorer gets rank (C - 1) / 2 of C candidates, not the first or last place: the order
+in which items are stored tells nothing. Several targets compete with each other too. Letters: n users, V items.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from statewise.core.cli.console import Console
 from statewise.core.errors import Interrupted
 from statewise.recsys.api import Outcome
 from statewise.recsys.contest import Row, best_baseline
+from statewise.recsys.evaluate import Evaluation
 
-__all__ = ["COLUMNS", "document", "score_cells", "tell_fit", "verdict"]
+__all__ = ["COLUMNS", "document", "score_cells", "tell_evaluation", "tell_fit", "verdict"]
 
 COLUMNS = ("method", "NDCG@10", "HR@10", "MRR", "coverage", "novelty", "debiased", "CPU s", "note")
 
@@ -28,6 +29,26 @@ def tell_fit(outcome: Outcome, console: Console) -> None:
     console.result(document(outcome))
     if outcome.training is not None and outcome.training.stopped_by == "interrupt":
         raise Interrupted(f"stopped early; the best so far is in {run}")
+
+
+def tell_evaluation(found: Evaluation, console: Console) -> None:
+    """The scoreboard of a saved model under a protocol."""
+    kind = (
+        "all items ranked"
+        if found.protocol == "full"
+        else f"{found.protocol}: NOT comparable with full ranking"
+    )
+    title = f"test ({found.split.kind}): {len(found.split.test):,} users, {kind}, history: {found.repeat}"
+    console.table(COLUMNS, [score_cells(row) for row in found.rows], title=title)
+    console.result(
+        {
+            "protocol": found.protocol,
+            "split": found.split.kind,
+            "repeat": found.repeat,
+            "fingerprint": found.split.log.fingerprint,
+            "scores": [as_dict(row) for row in found.rows],
+        }
+    )
 
 
 def protocol(outcome: Outcome) -> str:

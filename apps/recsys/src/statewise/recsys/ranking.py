@@ -71,13 +71,12 @@ def _ranks(
     again = seen[case, target]
     barred = {"exclude": again, "only": ~again, "allow": np.zeros_like(again)}[repeat]
     candidates = {"exclude": ~seen, "only": seen, "allow": np.ones_like(seen)}[repeat]
-    candidates[case, target] = False  # the targets of a user do not compete with each other
     rank = np.full(len(case), np.inf)
     for i in np.flatnonzero(~barred):
         row, item = case[i], target[i]
         rivals = scores[row][candidates[row]]
         own = scores[row, item]
-        rank[i] = (rivals > own).sum() + (rivals == own).sum() / 2
+        rank[i] = (rivals > own).sum() + ((rivals == own).sum() - 1) / 2  # the target is among them
     return case, rank, target, again
 
 

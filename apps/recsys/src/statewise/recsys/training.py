@@ -32,6 +32,7 @@ def train_network(
     epochs: int | None = None,
     budget: float | None = None,
     train: Histories | None = None,
+    judged: bool = True,
     progress: Callable[[float, str], None] | None = None,
 ) -> tuple[NetworkScorer, FitResult]:
     """The fitted network, with its best weights, and how the fit went.
@@ -49,11 +50,21 @@ def train_network(
         epochs: in place of the recipe's; no early stop then.
         budget: seconds of training.
         train: training events in place of the split's.
+        judged: whether the validation cases choose the weights.
         progress: told the fraction done and a few words.
     """
     with seeded(seed):
         network = Network(recipe.network, split.log.n_items, features)
-    task = SequenceTask(network, split, recipe.objective, recipe.loss, train=train, repeat=repeat, seed=seed)
+    task = SequenceTask(
+        network,
+        split,
+        recipe.objective,
+        recipe.loss,
+        train=train,
+        repeat=repeat,
+        seed=seed,
+        judged=judged,
+    )
     config = fit_config(
         recipe, task.size, seed=seed, device=device, threads=threads, epochs=epochs, budget=budget
     )

@@ -30,10 +30,8 @@ class SequenceTask:
         validate_on: cases that are looked at, at most.
         repeat: whether items of the history compete in validation.
         seed: which of the validation cases are looked at.
+        judged: whether the validation cases choose the weights; else the training loss does.
     """
-
-    monitor = "val_miss"
-    """1 - NDCG@10 on the validation cases."""
 
     def __init__(
         self,
@@ -46,9 +44,12 @@ class SequenceTask:
         validate_on: int = 10_000,
         repeat: Repeat = "exclude",
         seed: int = 0,
+        judged: bool = True,
     ) -> None:
         self.model: nn.Module = model
         self.network = model
+        self.monitor = "val_miss" if judged else "train_loss"
+        """`val_miss` is 1 - NDCG@10 on the validation cases."""
         self.objective = objective
         train = split.train if train is None else train
         self.windows = windows(train, objective, model.config.encoder.length)
@@ -79,6 +80,8 @@ class SequenceTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """NDCG and HR among all items."""
+        if self.monitor == "train_loss":
+            return {}
         scorer = NetworkScorer(self.network, cloze=self.objective.name == "cloze")
         ranked = rank_cases(scorer, self.log, self.cases, repeat=self.repeat)
         found = summarise(ranked, self.counts)

@@ -1,0 +1,99 @@
+"""The web service: POST /event, POST /recommend, GET /health.
+
+    POST /event      {"user": "alice", "item": "B0001"}           -> {"kept": 12}
+    POST /recommend  {"user": "alice", "k": 10, "deny": [...]}    -> {"items": [{"item", "score"}]}
+    GET  /health                                                  -> {"status": "ok", "items": ..., "events": ...}
+
+An event is answered when it is kept. Bodies are limited to 64 KB, ids to 256 characters, k to 1,000.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from statewise.core.errors import UserError
+from statewise.recsys import __version__
+from statewise.recsys.saved import load_recommender
+from statewise.recsys.serving.engine import Engine
+from statewise.recsys.serving.store import Store
+
+__all__ = ["create_app", "make_engine"]
+
+_BODY = 65_536
+Id = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Event(BaseModel):
+    """An event of a user."""
+
+    model_config = ConfigDict(extra="forbid")
+    user: Id
+    item: Id
+
+
+class Wish(BaseModel):
+    """A wish for recommendations."""
+
+    model_config = ConfigDict(extra="forbid")
+    user: Id
+    k: Annotated[int, Field(ge=1, le=1_000)] = 10
+    repeat: Literal["exclude", "allow", "only"] | None = None
+    deny: Annotated[list[Id], Field(max_length=1_000)] = []
+
+
+def make_engine(
+    run: str | Path, *, store: str | Path | None = None, durable: bool = False, nearest: str = "auto"
+) -> Engine:
+    """The engine of a saved model, with its states in `store` (default: `states.sqlite` in the run)."""
+    import hashlib
+
+    one = load_recommender(run)
+    folder = Path(run)
+    config = folder / "config.json"
+    if not config.exists():
+        config = folder / "model" / "config.json"
+    digest = hashlib.sha256(config.read_bytes()).hexdigest()[:16]
+    path = folder / "states.sqlite" if store is None else Path(store)
+    return Engine(one, Store(path, digest, durable=durable), nearest=nearest)
+
+
+def create_app(engine: Engine) -> FastAPI:
+    """The service around an engine."""
+    app = FastAPI(title="statewise recsys", version=__version__)
+
+    @app.middleware("http")
+    async def limit(request: Request, call_next: Any) -> Any:
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > _BODY:
+            return JSONResponse({"detail": f"the body may have {_BODY:,} bytes"}, status_code=413)
+        return await call_next(request)
+
+    @app.exception_handler(UserError)
+    async def refuse(request: Request, error: UserError) -> JSONResponse:
+        return JSONResponse({"detail": error.as_dict()}, status_code=404)
+
+    # Short work on one processor: a thread for each request would only wait for the interpreter's lock.
+    @app.post("/event")
+    async def event(body: Event) -> dict[str, int]:
+        return {"kept": engine.event(body.user, body.item)}
+
+    @app.post("/recommend")
+    async def recommend(body: Wish) -> dict[str, Any]:
+        found = engine.recommend(body.user, body.k, repeat=body.repeat, deny=body.deny)
+        return {"user": body.user, "items": [{"item": item, "score": score} for item, score in found]}
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "model": engine.one.model,
+            "items": len(engine.ids),
+            "events": engine.store.events(),
+        }
+
+    return app
