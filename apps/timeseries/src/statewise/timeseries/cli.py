@@ -221,6 +221,63 @@ def detect(
     tell_detection(outcome, run, console)
 
 
+@app.command
+def classify(
+    data: str,
+    /,
+    *,
+    test: str | None = None,
+    run: Path | None = None,
+    model: str = "chimera",
+    id: str | None = None,
+    label: str | None = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    out: Out = None,
+    console: Terminal,
+) -> None:
+    """Learn to tell classes of whole series apart, or label new series.
+
+    Files are .ts (the classification archive's), or tables: one series per row, or long with --id. Lengths may
+    differ. A majority vote and ridge regression stand beside the method.
+
+    Example: forecast classify train.ts --test test.ts
+
+    Args:
+        data: Labelled series to learn from; with --run, series to label.
+        test: Series to judge on; by default a quarter of each class is held out.
+        run: Run directory of an earlier `classify`: label the series of DATA with it.
+        model: chimera, s5, lru, mamba, gla, gru, ridge or majority.
+        id: Column of a long table that tells its series apart.
+        label: Column of labels; by default one called label, class, target, category or y.
+        epochs: Passes over the series.
+        seed: Seed of everything random.
+        out: Run directory; with --run the CSV file to write.
+    """
+    from statewise.timeseries.classify.methods import ClassifyConfig
+    from statewise.timeseries.classify.verb import fit_classifier, label_series
+    from statewise.timeseries.narrate import tell_classes
+
+    if run is not None:
+        labelled = label_series(run, data, id=id, label=label)
+        _write_or_show(labelled.csv(), out, f"{len(labelled.panel)} series", console)
+        console.result({"series": list(labelled.panel.names), "class": labelled.said})
+        return
+    with console.progress("Fitting") as bar:
+        outcome = fit_classifier(
+            data,
+            test,
+            model=model,
+            config=ClassifyConfig(epochs=epochs),
+            id=id,
+            label=label,
+            seed=seed,
+            out=out,
+            progress=bar.update,
+        )
+    tell_classes(outcome, console)
+
+
 @app.command(alias="score")
 def evaluate(
     data: list[str],
@@ -301,13 +358,17 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
 
 def _deliver(table: ForecastTable, out: Path | None, console: Console) -> None:
     """Print the forecasts, or write them to a file."""
+    _write_or_show(table.csv(), out, f"forecasts of {len(table.forecasts)} series", console)
+
+
+def _write_or_show(text: str, out: Path | None, what: str, console: Console) -> None:
     if out is None:
-        console.show(table.csv().rstrip("\n"))
+        console.show(text.rstrip("\n"))
         return
     from statewise.core.train.atomic import write_text
 
-    write_text(out, table.csv())
-    console.say(f"{out}: forecasts of {len(table.forecasts)} series")
+    write_text(out, text)
+    console.say(f"{out}: {what}")
 
 
 def main() -> int:

@@ -11,11 +11,21 @@ from statewise.core.train import Run
 from statewise.timeseries.api import Outcome, scores
 from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.choice import Choice
+from statewise.timeseries.classify.verb import ClassifyOutcome
 from statewise.timeseries.detect_run import DetectOutcome
 from statewise.timeseries.scoreboard import Row
 from statewise.timeseries.update import Updated
 
-__all__ = ["COLUMNS", "score_cells", "tell_detection", "tell_fit", "tell_scores", "tell_update", "verdict"]
+__all__ = [
+    "COLUMNS",
+    "score_cells",
+    "tell_classes",
+    "tell_detection",
+    "tell_fit",
+    "tell_scores",
+    "tell_update",
+    "verdict",
+]
 
 COLUMNS = (
     "method",
@@ -100,6 +110,26 @@ def tell_detection(outcome: DetectOutcome, run: Run, console: Console) -> None:
         )
     console.show("\n".join(["", *(str(run.path / name) for name in ("anomalies.csv", "report.html"))]))
     console.result(outcome.as_dict() | {"run": str(run.path)})
+
+
+def tell_classes(outcome: ClassifyOutcome, console: Console) -> None:
+    """Accuracy of the method beside the baselines."""
+    run, train = outcome.run, outcome.train
+    if run.notice:
+        console.say(run.notice)
+    lengths = train.lengths
+    steps = f"{lengths.min()}" if lengths.min() == lengths.max() else f"{lengths.min()} to {lengths.max()}"
+    console.say(
+        f"{len(train):,} series of {steps} steps, {train.variates} variates, "
+        f"{len(train.classes)} classes: {', '.join(train.classes[:8])}"
+    )
+    rows = [[name, round(one.accuracy, 4), len(one.panel)] for name, one in outcome.judged.items()]
+    console.table(("method", "accuracy", "series"), rows, title=f"test series: {outcome.split}")
+    best = max(outcome.judged, key=lambda name: outcome.judged[name].accuracy)
+    if outcome.judged[best].accuracy > outcome.judged[outcome.method].accuracy:
+        console.show(f"{best} does better than {outcome.method} here: --model {best}")
+    console.show("\n".join(["", *(str(run.path / name) for name in ("predictions.csv", "model"))]))
+    console.result(outcome.as_dict())
 
 
 def protocol(outcome: Outcome) -> str:

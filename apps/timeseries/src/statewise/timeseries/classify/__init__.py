@@ -1,0 +1,1 @@
+"""Classes for whole series: readers of labelled panels, methods, and `forecast classify`."""
