@@ -194,7 +194,7 @@ def export_model(name: str, path: Path, *, batch_size: int = 1, format: Format =
 def bench_models(
     names: Sequence[str] = (), *, rounds: int = 3, progress: Progress | None = None
 ) -> list[Speed]:
-    """The speed of models, trained or not, on one thread; by default of those in the package and the baselines."""
+    """The speed of models, trained or not; by default of those with weights and of two baselines."""
     models = {}
     for name in names or [*pretrained.shipped(), "gating", "wiener"]:
         model = _with_or_without_weights(name)

@@ -215,7 +215,7 @@ def score(
 ) -> None:
     """Measure enhanced files against clean ones, the noisy input beside them.
 
-    Files belong together by name. Each is shifted by the lag at which it fits best before it is measured. With
+    Files belong together by name. Each is shifted by the lag at which it fits best, then measured. With
     --model, the first word names noisy files: they are run through the model and through the baselines.
 
     Example: speech score enhanced/ clean/ --noisy noisy/

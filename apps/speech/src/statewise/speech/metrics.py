@@ -56,7 +56,7 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
         return float("nan")
     part = float(estimate @ reference) / energy * reference
     noise = estimate - part
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return float(10 * np.log10(np.float64(part @ part) / np.float64(noise @ noise)))
 
 

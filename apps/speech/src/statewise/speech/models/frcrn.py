@@ -276,10 +276,12 @@ class _UNet(nn.Module):
 
     def _begin_near_identity(self, config: FRCRNConfig) -> None:
         """Let all masks together begin near one: what is untrained passes its input on."""
-        bias = self.final.real.bias
-        if not config.compatible and bias is not None:
+        real, imaginary = self.final.real.bias, self.final.imaginary.bias
+        if not config.compatible and real is not None and imaginary is not None:
+            half = math.atanh(0.5) / 2  # the biases act as their difference and, j times, their sum
             with torch.no_grad():
-                bias.fill_(math.atanh(0.5))
+                real.fill_(half)
+                imaginary.fill_(-half)
 
 
 class _Down(nn.Module):
