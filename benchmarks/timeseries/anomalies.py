@@ -116,9 +116,9 @@ def report(rows: list[dict[str, Any]], grid: list[dict[str, Any]]) -> Result:
         summary=f"With its defaults `forecast detect` finds {found} of {events} labelled windows with at "
         f"most {worst:.1f} false alarms per 1,000 points on any of the three series. A robust z-score raises "
         f"{', '.join(format(one['false_alarms'], '.0f') for one in other)} per 1,000 on them: it cannot "
-        "follow the last one, whose level grows. Three series, on which the defaults were chosen, are a check "
-        f"and no proof: {safe} of {len(grid)} settings around the defaults keep all windows with one false "
-        "alarm per 1,000 or fewer.",
+        "follow the last one, whose level grows. Three series, on which the defaults were chosen, are a "
+        f"check and no proof: {safe} of {len(grid)} settings around the defaults keep all windows with one "
+        "false alarm per 1,000 or fewer.",
         versions=versions("statewise-core", "statewise-timeseries", "numpy"),
         protocol=PROTOCOL,
         data=tuple(

@@ -238,8 +238,8 @@ def classify(
 ) -> None:
     """Learn to tell classes of whole series apart, or label new series.
 
-    Files are .ts (the classification archive's), or tables: one series per row, or long with --id. Lengths may
-    differ. A majority vote and ridge regression stand beside the method.
+    Files are .ts (the classification archive's), or tables: one series per row, or long with --id. Lengths
+    may differ. A majority vote and ridge regression stand beside the method.
 
     Example: forecast classify train.ts --test test.ts
 

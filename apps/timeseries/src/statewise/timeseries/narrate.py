@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statewise.core.cli.console import Console
 from statewise.core.errors import Interrupted
@@ -11,10 +11,12 @@ from statewise.core.train import Run
 from statewise.timeseries.api import Outcome, scores
 from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.choice import Choice
-from statewise.timeseries.classify.verb import ClassifyOutcome
-from statewise.timeseries.detect_run import DetectOutcome
 from statewise.timeseries.scoreboard import Row
-from statewise.timeseries.update import Updated
+
+if TYPE_CHECKING:
+    from statewise.timeseries.classify.verb import ClassifyOutcome
+    from statewise.timeseries.detect_run import DetectOutcome
+    from statewise.timeseries.update import Updated
 
 __all__ = [
     "COLUMNS",
