@@ -43,6 +43,10 @@ class Family:
 
 
 FAMILIES = {
+    "drama": Family(
+        networks={"DramaNetwork": "statewise.rl.drama.network:DramaNetwork"},
+        acting="statewise.rl.drama.policy:drama_actor",
+    ),
     "agent": Family(
         networks={"Agent": "statewise.rl.models.agent:Agent"},
         acting="statewise.rl.models.policy:agent_actor",

@@ -36,6 +36,13 @@ MODELS = Registry(
             2017,
             "the same without memory: the yardstick",
         ),
+        "drama": Entry(
+            target="statewise.rl.drama.learner:Drama",
+            summary="a world model on Mamba-2, and a policy that is trained in its imagination",
+            paper="Wang et al., Drama: Mamba-Enabled Model-Based Reinforcement Learning",
+            year=2025,
+            facts={"learns": "in an environment", "memory": "mamba2"},
+        ),
         "ds4": Entry(
             target="statewise.rl.models.ds4:DS4",
             summary="state space layers over whole trajectories; constant cost per step",
