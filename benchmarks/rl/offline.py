@@ -1,8 +1,7 @@
-"""Sequence policies from recorded episodes, judged by the return they reach: ds4, dt, bc (aaren and
-percent-bc on one set), full observations and without velocities, and with all reward in the last step.
+"""Sequence policies from recorded episodes, judged by the return they reach: ds4, dt and bc.
 
-Every finished (set, view, model, seed) is kept in a ledger, so that the script can be stopped and started
-again.
+Full observations, without velocities (aaren and percent-bc there too), and with all reward in the last step.
+Every finished (set, view, model, seed) is kept in a ledger, so that the script can be stopped and started.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ PROTOCOL = {
     "models": "ds4: 2 layers, H = 48, N = 32; dt: 2 layers, E = 64, 1 head, K = 20; "
     "bc: 2 hidden layers of 256",
     "no velocities": "of CartPole's observation the position and the angle are kept",
-    "delayed reward": "all reward of an episode is given in its last step, in the data; the environment stays",
+    "delayed reward": "all reward of an episode is given in its last step, in the data only",
     "budget": "short trainings, of ten CPU seconds or so each: a comparison at equal, small cost",
     "threads": "one",
 }
@@ -197,10 +196,10 @@ def _wins(table: list[dict[str, Any]]) -> str:
     over = [cell for cell in whole if "bc" in cell]
     above = sum(cell["ds4"] >= cell["bc"] for cell in over)
     return (
-        f"At a few seconds of training each, ds4 reaches at least the return of dt in {ahead} of {len(whole)} "
-        f"cells and at least that of behaviour cloning in {above} of {len(over)}. Score is 0 for random actions "
-        "and 100 for the scripted expert; a loss on recorded actions is not shown, since it does not tell who "
-        "acts well."
+        f"At a few seconds of training each, ds4 reaches at least the return of dt in {ahead} of "
+        f"{len(whole)} cells and at least that of behaviour cloning in {above} of {len(over)}. Score is 0 "
+        "for random actions and 100 for the scripted expert. A loss on recorded actions is not shown: it "
+        "does not tell who acts well."
     )
 
 

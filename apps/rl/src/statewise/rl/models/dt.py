@@ -145,7 +145,8 @@ class DT(SequencePolicy):
 
     def step(self, inputs: Inputs, state: Window) -> tuple[Tensor, Window]:
         state = _pushed(state, inputs)
-        window = Inputs(state.observation, state.before, state.to_go, state.time)
+        used = int(state.filled.max())
+        window = Inputs(*(part[:, :used] for part in state[:4]))
         said = self.forward(window)
         rows = torch.arange(len(said), device=said.device)
         return said[rows, state.filled - 1], state

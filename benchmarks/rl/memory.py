@@ -1,0 +1,142 @@
+"""Memory of on-policy agents: S5, Mamba and GRU against no memory, on RepeatPrevious and on a T-maze.
+
+The T-maze is trained at a corridor of 20 steps and tested at 20, 100 and 200. Every finished (task, memory, seed)
+is kept in a ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.results import Column, Ledger, Result, Table, publish, versions
+from statewise.rl.environments.make import EnvironmentSpec
+from statewise.rl.evaluation import play
+from statewise.rl.online import Plan, learn
+from statewise.rl.ppo import PPO, PPOConfig
+from statewise.rl.statistics import bootstrap_interval, iqm
+
+NAME = "rl/memory"
+SEEDS = (0, 1, 2)
+MEMORIES = ("s5", "gru", "mamba", "mlp")
+EPISODES = 20
+LENGTHS = (20, 100, 200)
+TASKS = {
+    "tmaze": (EnvironmentSpec(id="tmaze", options={"length": 20}), 60_000, 0.95),
+    "repeat-previous": (EnvironmentSpec(id="repeat-previous", options={"lag": 4}), 100_000, None),
+}
+
+PROTOCOL = {
+    "tasks": "T-maze: a cue at the start, 20 steps, a junction; return -1 or 1, chance 0. RepeatPrevious: 52 "
+    "cards of 4 suits, say the suit of 4 cards ago; return -1 to 1, chance -0.5",
+    "agent": "encoder, one block of memory, actor and critic, 64 features; S5 with 64 states, Mamba with 16, GRU; "
+    "mlp has the same block without memory",
+    "training": "PPO, 16 environments of 128 steps, 6 epochs of 4 minibatches of whole environments, rate 0.001 "
+    "falling linearly, discount 0.99, lambda 0.95; T-maze 60,000 steps at most and until 0.95 on validation "
+    "episodes, RepeatPrevious 100,000 steps",
+    "weights": "those of the best validation episodes, whose seeds are apart from all others",
+    "evaluation": f"{EPISODES} fresh episodes per run, greedy; interquartile mean over three runs and a 95 % "
+    "bootstrap interval over runs and episodes",
+    "threads": "one",
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    ledger = Ledger(NAME, key=("task", "memory", "seed"))
+    for task in TASKS:
+        for memory in MEMORIES:
+            for seed in SEEDS:
+                if ledger.find(task=task, memory=memory, seed=seed) is None:
+                    ledger.add(measure(task, memory, seed))
+                    row = ledger.rows[-1]
+                    print(task, memory, seed, row["steps"], row["cpu_seconds"], row["iqm"], flush=True)
+    publish(report(ledger.rows))
+
+
+def measure(task: str, memory: str, seed: int) -> dict[str, Any]:
+    """Train once and play at every length."""
+    spec, steps, until = TASKS[task]
+    before = time.process_time()
+    learner = PPO(PPOConfig(memory=memory, steps=steps), spec, seed)
+    result = learn(learner, None, Plan(evaluate_every=10_000, episodes=20, until=until))
+    seconds = time.process_time() - before
+    learner.close()
+    actor = learner.actor(greedy=True)
+    played = {}
+    for length in LENGTHS if task == "tmaze" else (4,):
+        options = {"length": length} if task == "tmaze" else spec.options
+        episodes = play(actor, EnvironmentSpec(id=spec.id, options=options), episodes=EPISODES)
+        played[str(length)] = [float(value) for value in episodes.returns]
+    return {
+        "task": task,
+        "memory": memory,
+        "seed": seed,
+        "returns": played,
+        "iqm": {name: iqm(np.array(values)) for name, values in played.items()},
+        "steps": learner.steps,
+        "stopped_by": result.stopped_by,
+        "cpu_seconds": round(seconds, 2),
+        "parameters": sum(parameter.numel() for parameter in learner.network.parameters()),
+    }
+
+
+def report(rows: list[dict[str, Any]]) -> Result:
+    maze = [_line(rows, "tmaze", memory, str(length)) for memory in MEMORIES for length in LENGTHS]
+    cards = [_line(rows, "repeat-previous", memory, "4") for memory in MEMORIES]
+    far = {row["memory"]: row["iqm"] for row in maze if row["tested"] == str(LENGTHS[-1])}
+    best = {row["memory"]: row["iqm"] for row in cards}
+    return Result(
+        benchmark=NAME,
+        title="Memory of on-policy agents",
+        summary=f"Trained at 20 steps and tested at {LENGTHS[-1]}, the T-maze gives "
+        + ", ".join(f"{value:.2f} ({name})" for name, value in far.items())
+        + "; RepeatPrevious with a lag of 4 gives "
+        + ", ".join(f"{value:.2f} ({name})" for name, value in best.items())
+        + ". One size of each task and a short training: not a ranking of layers.",
+        versions=versions("statewise-core", "statewise-rl", "torch", "gymnasium", "numpy"),
+        protocol=PROTOCOL,
+        seeds=SEEDS,
+        rows=tuple(rows),
+        tables=(
+            Table(title="T-maze, trained at 20 steps", columns=COLUMNS, rows=tuple(maze), note=NOTE),
+            Table(title="RepeatPrevious, lag 4", columns=COLUMNS, rows=tuple(cards), note=NOTE),
+        ),
+    )
+
+
+def _line(rows: list[dict[str, Any]], task: str, memory: str, tested: str) -> dict[str, Any]:
+    runs = [row for row in rows if row["task"] == task and row["memory"] == memory]
+    returns = [np.array(run["returns"][tested]) for run in runs]
+    low, high = bootstrap_interval(returns)
+    return {
+        "memory": memory,
+        "tested": tested,
+        "iqm": iqm(np.concatenate(returns)),
+        "low": low,
+        "high": high,
+        "worst_run": min(float(values.mean()) for values in returns),
+        "steps": float(np.mean([run["steps"] for run in runs])),
+        "parameters": runs[0]["parameters"],
+        "cpu_seconds": float(np.mean([run["cpu_seconds"] for run in runs])),
+    }
+
+
+COLUMNS = (
+    Column(key="memory", label="memory"),
+    Column(key="tested", label="tested at"),
+    Column(key="iqm", label="IQM return", format=".2f"),
+    Column(key="low", label="95 % low", format=".2f"),
+    Column(key="high", label="95 % high", format=".2f"),
+    Column(key="worst_run", label="mean of the worst run", format=".2f"),
+    Column(key="steps", label="steps trained", format=".0f"),
+    Column(key="parameters", label="parameters"),
+    Column(key="cpu_seconds", label="CPU seconds", format=".0f"),
+)
+NOTE = "CPU seconds of one thread of a shared machine, validation included: an order of magnitude."
+
+if __name__ == "__main__":
+    main()
