@@ -72,7 +72,8 @@ def report(rows: list[dict[str, Any]]) -> Result:
         benchmark=NAME,
         title="Classification: ItalyPowerDemand",
         summary=f"Chimera's mean accuracy over three seeds is {means['chimera']:.4f}, that of ridge "
-        f"regression {means['ridge']:.4f}: on 67 short series of one variate a network has hardly anything to add.",
+        f"regression {means['ridge']:.4f}: on 67 short series of one variate a network has hardly anything "
+        "to add.",
         versions=versions("statewise-core", "statewise-timeseries", "numpy", "torch"),
         protocol=PROTOCOL,
         seeds=(0, 1, 2),

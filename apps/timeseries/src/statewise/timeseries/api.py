@@ -28,6 +28,7 @@ from statewise.timeseries.check import Report
 from statewise.timeseries.check import check as check_reading
 from statewise.timeseries.config import AutoConfig
 from statewise.timeseries.data import Reading, read
+from statewise.timeseries.errors import keep_errors
 from statewise.timeseries.forecaster import Context
 from statewise.timeseries.models import MODELS
 from statewise.timeseries.options import ReadOptions
@@ -249,6 +250,7 @@ def _fit(settings: FitSettings, reading: Reading, context: Context, run: Run, st
     save_forecast(run.path / "model", result.portfolio, reading.panel, settings.read)
     run.write_text("forecast.csv", outcome.table.csv())
     run.write_json("scores.json", scores(result))
+    keep_errors(run, result, reading.panel.fingerprint, context.period)
     write_report(outcome, run)
     return outcome
 

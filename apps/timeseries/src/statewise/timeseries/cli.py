@@ -332,6 +332,48 @@ def evaluate(
 
 
 @app.command
+def explain(
+    run: Path,
+    series: Annotated[list[str] | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    console: Terminal,
+) -> None:
+    """Say what a fitted forecast rests on: past values, seasons, covariates.
+
+    Each past value is moved a little and the forecast made again: the change per unit is its weight.
+
+    Example: forecast explain runs/sales-auto north
+
+    Args:
+        run: Run directory.
+        series: Names of series; by default the first five.
+    """
+    from statewise.timeseries.explain import explain_run
+    from statewise.timeseries.narrate import tell_explanation
+
+    explained = explain_run(run, series or ())
+    for one in explained:
+        tell_explanation(one, console)
+    console.result({"series": [asdict(one) for one in explained]})
+
+
+@app.command
+def compare(runs: list[Path], /, *, console: Terminal) -> None:
+    """Compare runs on the same data, window by window, with a paired test.
+
+    Example: forecast compare runs/sales-nlinear runs/sales-tpgn
+
+    Args:
+        runs: Run directories; all are compared with the first.
+    """
+    from statewise.timeseries.compare import compare_runs
+    from statewise.timeseries.narrate import tell_comparison
+
+    tell_comparison(compare_runs(runs), console)
+
+
+@app.command
 def models(*, console: Terminal) -> None:
     """List the methods: family, source, when to use them."""
     from statewise.core.cli.catalogue import list_models

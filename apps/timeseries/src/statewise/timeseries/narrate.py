@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from statewise.core.cli.console import Console
@@ -15,7 +16,9 @@ from statewise.timeseries.scoreboard import Row
 
 if TYPE_CHECKING:
     from statewise.timeseries.classify.verb import ClassifyOutcome
+    from statewise.timeseries.compare import Comparison
     from statewise.timeseries.detect_run import DetectOutcome
+    from statewise.timeseries.explain import Explanation
     from statewise.timeseries.update import Updated
 
 __all__ = [
@@ -132,6 +135,45 @@ def tell_classes(outcome: ClassifyOutcome, console: Console) -> None:
         console.show(f"{best} does better than {outcome.method} here: --model {best}")
     console.show("\n".join(["", *(str(run.path / name) for name in ("predictions.csv", "model"))]))
     console.result(outcome.as_dict())
+
+
+def tell_explanation(one: Explanation, console: Console) -> None:
+    """The weights of the past values of one series."""
+    seasons = ", ".join(f"{period} steps ({strength:.2f})" for period, strength in one.seasons) or "none"
+    console.show(f"{one.series}: {one.method}; seasons in the history: {seasons}")
+    if one.lags:
+        rows = [[lag.lag, round(lag.first, 4), round(lag.mean, 4)] for lag in one.lags]
+        console.table(
+            ("steps back", "on the first step", "mean size over all steps"),
+            rows,
+            title=f"change of the forecast per unit of a past value: the {len(rows)} largest of "
+            f"{one.looked} lags ({one.share:.0%} of their weight)",
+        )
+    if one.covariates:
+        rows = [[effect.name, round(effect.first, 4), round(effect.mean, 4)] for effect in one.covariates]
+        console.table(
+            ("covariate", "on the first step", "mean over all steps"),
+            rows,
+            title="change of the forecast when it is one unit higher over the horizon",
+        )
+
+
+def tell_comparison(compared: Sequence[Comparison], console: Console) -> None:
+    """Every run beside the first."""
+    columns = ("run", "MASE", "difference", "p", "origins", "better on")
+    rows: list[list[Any]] = []
+    for place, one in enumerate(compared):
+        against = [None, None] if place == 0 else [f"{one.difference:+.1%}", _p_value(one.p)]
+        rows.append([one.run, round(one.mase, 4), *against, one.origins, f"{one.better} of {one.series}"])
+    console.table(columns, rows, title="test rows, the windows that all runs were judged on")
+    console.show("p: chance of a difference this large between equally good runs (Diebold and Mariano)")
+    document = [asdict(one) | {"difference": one.difference} for one in compared]
+    plain = [{key: None if value != value else value for key, value in row.items()} for row in document]
+    console.result({"runs": plain})
+
+
+def _p_value(p: float) -> str | None:
+    return None if p != p else "below .001" if p < 0.001 else f"{p:.3f}"
 
 
 def protocol(outcome: Outcome) -> str:
