@@ -1,7 +1,7 @@
 """Odd files, what a person may hand to `speech enhance`, and what must come of each.
 
-`GOOD` are to be enhanced: same length, rate, channels and width of samples. `BROKEN` end in an error that names
-the file and the fix.
+`GOOD` are to be enhanced: same length, rate, channels and width of samples. `BROKEN` end in an error that
+names the file and the fix.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fits on a few seconds of sound: they improve, resume to the bit, refuse other data and keep a usable model."""
+"""Fits on a few seconds of sound: they improve, resume to the bit, refuse other data, keep a model."""
 
 from __future__ import annotations
 

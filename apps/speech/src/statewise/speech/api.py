@@ -27,6 +27,7 @@ from statewise.speech.models.enhancer import Enhancer
 from statewise.speech.pipeline import EnhanceOptions
 from statewise.speech.places import find_sounds, jobs
 from statewise.speech.scoring import Scores, score_files, score_models
+from statewise.speech.separating import Separated, separate_files
 from statewise.speech.speed import Speed, measure
 from statewise.speech.stepping import BlockEnhancer
 from statewise.speech.streaming import Encoding, Latency, stream
@@ -41,6 +42,7 @@ __all__ = [
     "export_model",
     "find_segments",
     "score_paths",
+    "separate_paths",
     "stream_standard",
 ]
 
@@ -154,6 +156,27 @@ def score_paths(
     loaded = {name: enhancer(name)[1] for name in dict.fromkeys([*BASELINES, *models])}
     with _threads(threads_wanted, *loaded.values()):
         return score_models(loaded, estimates, clean, chosen, progress)
+
+
+def separate_paths(
+    sources: Sequence[str],
+    out: str | None = None,
+    *,
+    model: str,
+    threads_wanted: int | None = None,
+    progress: Progress | None = None,
+) -> list[Separated]:
+    """Write one file per speaker for every mixture, see `separating`.
+
+    Raises:
+        UserError: the model is none for separation, or a file cannot be done.
+    """
+    loaded = pretrained.load(model)
+    if not hasattr(loaded.model.config, "speakers"):
+        raise UserError("is no model for separation", where=model, fix="use it with: speech enhance")
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    with threads(threads_wanted, parameters=parameters):
+        return separate_files(sources, out, loaded.model, progress=progress)
 
 
 def stream_standard(name: str, encoding: Encoding, *, threads_wanted: int | None = None) -> Latency:

@@ -107,6 +107,37 @@ def enhance(
     tell_enhanced(result, console, report)
 
 
+@app.command
+def separate(
+    sources: list[str],
+    /,
+    *,
+    model: Annotated[str, Parameter(help="The directory of a run of `speech fit --model mossformer2-tiny`.")],
+    out: Annotated[
+        str | None, Parameter(alias="-o", group=OUTPUT, help="Folder; else beside each input.")
+    ] = None,
+    threads: Threads = None,
+    console: Terminal,
+) -> None:
+    """Separate the speakers of a mixture into one file each.
+
+    Long files are done in windows whose speakers keep their places. No weights come with the package: train
+    them on clean speech of several speakers with `speech fit --model mossformer2-tiny --clean DIR`.
+
+    Example: speech separate meeting.wav --model runs/voices-mossformer2-tiny
+
+    Args:
+        sources: Files, folders, patterns or @list.txt.
+        threads: CPU threads; one for small models.
+    """
+    from statewise.speech.api import separate_paths
+    from statewise.speech.narrate import tell_separated
+
+    with console.progress("Separating") as bar:
+        done = separate_paths(sources, out, model=model, threads_wanted=threads, progress=bar.update)
+    tell_separated(done, console)
+
+
 Folders = Annotated[list[str] | None, Parameter(group=DATA, show_default=False)]
 
 

@@ -6,9 +6,15 @@ import shlex
 
 from statewise.core.report import Report, drawing, png
 from statewise.speech import spectrogram
-from statewise.speech.fitting import BASELINES, FitOutcome
+from statewise.speech.fitting import FitOutcome
 
 __all__ = ["verdict", "write_report"]
+
+COURSES = {
+    "valid_loss": "validation loss",
+    "valid_si_sdr": "validation SI-SDR, dB",
+    "valid_si_sdr_gain": "validation SI-SDR gain, dB",
+}
 
 
 def verdict(outcome: FitOutcome) -> str:
@@ -37,21 +43,17 @@ def write_report(outcome: FitOutcome) -> None:
         ["method", "STOI", "SI-SDR, dB"],
         rows,
         caption="means over validation pairs, which chose the weights",
-        strong=[len(BASELINES)],
+        strong=[len(outcome.scores) - 1],
     )
     if len(result.history) > 1:
         page.heading("Course")
         steps = [row["step"] for row in result.history]
-        with drawing(columns=2) as (figure, axes):
-            for place, name, label in zip(
-                axes,
-                ("valid_loss", "valid_si_sdr"),
-                ("validation loss", "validation SI-SDR, dB"),
-                strict=True,
-            ):
+        shown = [name for name in result.history[0] if name in COURSES]
+        with drawing(columns=len(shown)) as (figure, axes):
+            for place, name in zip(axes, shown, strict=True):
                 place.plot(steps, [row[name] for row in result.history], marker="o", markersize=3)
                 place.set_xlabel("step")
-                place.set_ylabel(label)
+                place.set_ylabel(COURSES[name])
         page.figure(figure, caption="validation during training")
     if outcome.example is not None:
         noisy, enhanced, _ = outcome.example
@@ -71,5 +73,6 @@ def write_report(outcome: FitOutcome) -> None:
             "noise": ", ".join(settings.noise) or "computed",
         }
     )
-    page.code(f"speech enhance NOISY.wav --model {shlex.quote(str(run.path))}")
+    verb = "enhance NOISY.wav" if outcome.scores[0].method == "noisy" else "separate MIXTURE.wav"
+    page.code(f"speech {verb} --model {shlex.quote(str(run.path))}")
     run.write_text("report.html", page.render())

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from statewise.core.errors import CheckpointError
+from statewise.core.errors import DataError
 from statewise.core.train import FitResult, Run, Tick, fit, seeded, threads
 from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
 from statewise.speech import metrics, pretrained
@@ -19,6 +20,7 @@ from statewise.speech.corpus import Clip, Corpus, read_corpus
 from statewise.speech.mixing import Mixer
 from statewise.speech.models import MODELS, build
 from statewise.speech.models.enhancer import Enhancer, enhance
+from statewise.speech.separation import SeparationTask
 from statewise.speech.settings import EPOCH, FitSettings
 from statewise.speech.task import EnhancementTask, Pair
 from statewise.speech.validation import held_out, mixtures, paired
@@ -30,6 +32,8 @@ SNRS = (0.0, 5.0, 10.0)
 """Signal-to-noise ratios of validation mixtures, in dB."""
 VALIDATED = 40
 """Validation mixtures at most."""
+SEPARATED = 4.0
+"""Seconds of a validation mixture of speakers."""
 LONGEST = 8.0
 """Seconds of a validation mixture at most."""
 
@@ -157,20 +161,41 @@ class _Data:
         if settings.pairs is not None:
             self.pairs += paired(*settings.pairs, sample_rate=rate)
 
+    def sources(self, settings: FitSettings, model: nn.Module) -> list[np.ndarray]:
+        """Validation mixtures of the speakers that do not train, as their sources (S, N)."""
+        other = replace(self.corpus, clean=tuple(self.voices), noise=())
+        speakers, rng = int(model.config.speakers), np.random.default_rng(settings.seed)  # type: ignore[union-attr]
+        if len({clip.group for clip in other.clean}) < speakers:
+            raise DataError(
+                "too few speakers are held out to make mixtures of them",
+                where=", ".join(settings.valid_clean or settings.clean),
+                seen=f"{len({clip.group for clip in other.clean})} held out",
+                expected=f"at least {speakers}",
+                fix="name more with --valid-clean, or give recordings of more speakers",
+            )
+        mixer = Mixer(other, replace(settings.mixing, seconds=SEPARATED))
+        return [mixer.pair(rng, speakers) for _ in range(VALIDATED)]
+
 
 def _fit(
     settings: FitSettings, model: nn.Module, data: _Data, run: Run, progress: Progress | None
 ) -> FitOutcome:
     begun = time.monotonic()
-    if not isinstance(model, Enhancer):
-        raise CheckpointError("is no model for enhancement", where=settings.model)
-    task = EnhancementTask(model, Mixer(data.corpus, settings.mixing), data.pairs, EPOCH, settings.loss)
-    result = fit(task, settings.loop(model.learning_rate), run, progress=_ticks(progress))
+    mixer = Mixer(data.corpus, settings.mixing)
+    if isinstance(model, Enhancer):
+        task = EnhancementTask(model, mixer, data.pairs, EPOCH, settings.loss)
+    else:
+        task = SeparationTask(model, mixer, data.sources(settings, model), EPOCH)
+    rate = float(model.learning_rate)  # type: ignore[arg-type]
+    result = fit(task, settings.loop(rate), run, progress=_ticks(progress))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     model.to("cpu")
     with threads(settings.threads, parameters=parameters):
-        compared = [(name, _baseline(name)) for name in BASELINES]
-        scores = scoreboard([*compared, (settings.model, model)], data.pairs, data.rate)
+        if isinstance(task, SeparationTask):
+            scores = _separation_scores(settings.model, task)
+        else:
+            compared = [(name, _baseline(name)) for name in BASELINES]
+            scores = scoreboard([*compared, (settings.model, cast(Enhancer, model))], data.pairs, data.rate)
     name, _ = MODELS.resolve(settings.model)
     metadata = {
         "model": settings.model,
@@ -180,13 +205,16 @@ def _fit(
         "scores": [{"method": one.method, "stoi": one.stoi, "si_sdr": one.si_sdr} for one in scores],
     }
     pretrained.save(run.path / "model", name, model, metadata)
-    pair = data.pairs[0]
+    example = None
+    if isinstance(model, Enhancer) and data.pairs:
+        pair = data.pairs[0]
+        example = (pair.noisy, _enhanced(model, pair.noisy), pair.clean)
     return FitOutcome(
         run=run,
         settings=settings,
         result=result,
         scores=scores,
-        example=(pair.noisy, _enhanced(model, pair.noisy), pair.clean),
+        example=example,
         sample_rate=data.rate,
         hours=data.corpus.hours,
         seconds=time.monotonic() - begun,
@@ -207,6 +235,14 @@ def _tell(corpus: Corpus, say: Say) -> None:
 
 def _shortened(clip: Clip, rate: int) -> Clip:
     return replace(clip, samples=clip.samples[: round(LONGEST * rate)])
+
+
+def _separation_scores(name: str, task: SeparationTask) -> list[Score]:
+    """Mean SI-SDR of the speakers in the mixture as it is, and of what comes out."""
+    values = task.validate(task.model)
+    output = -values["valid_loss"]
+    mixture = Score(method="mixture", stoi=None, si_sdr=output - values["valid_si_sdr_gain"])
+    return [mixture, Score(method=name, stoi=None, si_sdr=output)]
 
 
 def _baseline(name: str) -> Enhancer:

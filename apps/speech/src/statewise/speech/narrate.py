@@ -16,6 +16,7 @@ from statewise.speech.enhancing import Outcome
 from statewise.speech.fit_report import verdict
 from statewise.speech.fitting import FitOutcome
 from statewise.speech.scoring import Scores
+from statewise.speech.separating import Separated
 from statewise.speech.speed import Speed
 from statewise.speech.streaming import Latency
 from statewise.speech.vad import Segment
@@ -27,6 +28,7 @@ __all__ = [
     "tell_latency",
     "tell_scores",
     "tell_segments",
+    "tell_separated",
     "tell_speeds",
 ]
 
@@ -119,7 +121,8 @@ def tell_fit(outcome: FitOutcome, console: Console) -> None:
     console.show(verdict(outcome))
     run = outcome.run.path
     console.show("\n".join(["", str(run / "report.html"), str(run / "model")]))
-    console.say(f"speech enhance NOISY.wav --model {run}")
+    verb = "enhance NOISY.wav" if outcome.scores[0].method == "noisy" else "separate MIXTURE.wav"
+    console.say(f"speech {verb} --model {run}")
     console.result(
         {
             "run": str(run),
@@ -150,6 +153,16 @@ def tell_scores(scores: Scores, console: Console, *, each: bool) -> None:
             "files": [{"method": row.method, "file": row.file} | row.values for row in scores.rows],
         }
     )
+
+
+def tell_separated(done: Sequence[Separated], console: Console) -> None:
+    """The outputs of every file."""
+    for one in done:
+        for target in one.targets:
+            console.show(target)
+    sound, spent = sum(one.seconds_of_sound for one in done), sum(one.seconds for one in done)
+    console.say(f"{len(done)} files: {sound:.1f} s of sound in {spent:.1f} s")
+    console.result({"files": [vars(one) for one in done]})
 
 
 def tell_latency(latency: Latency, console: Console) -> None:

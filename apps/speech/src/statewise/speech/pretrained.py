@@ -59,7 +59,7 @@ def load(name: str) -> Loaded:
         raise UserError(
             f"'{name}' has no weights in the package",
             expected=f"one of {', '.join(known)}, a baseline or the directory of a run",
-            fix=f"train it: speech fit --model {name} --clean DIR --noise DIR",
+            fix=f"train it: speech fit --model {name} --clean DIR",
         )
     _, model = build(name)
     return Loaded(name=entry, model=model.eval(), metadata={})

@@ -55,6 +55,18 @@ MODELS = Registry(
                 "presets": "gru, lru, mamba, tiny",
             },
         ),
+        "mossformer2": Entry(
+            target="statewise.speech.models.mossformer2:MossFormer2",
+            summary="separates speakers in the time domain: gated attention and gated memory",
+            paper="Zhao et al., MossFormer2",
+            year=2024,
+            facts={
+                "family": "attention",
+                "does": "separate",
+                "streaming": "no",
+                "presets": "tiny, small, three-speakers",
+            },
+        ),
     },
     group="statewise.speech.models",
 )
