@@ -109,6 +109,15 @@ def test_mamba3_counts_modulo_two():
     assert torch.cos(angle).item() == pytest.approx((-1) ** int(bits.sum()))
 
 
+@pytest.mark.parametrize("rate", [1e-4, 0.01, 1.0, 3.0])
+@torch.no_grad()
+def test_mamba3_starts_at_the_rate_that_is_asked_for(rate):
+    layer = build("mamba3", d_model=2, d_state=2, d_head=2, rate=rate, dt_min=0.5, dt_max=0.5).double()
+    layer.inputs.weight.zero_()
+    decay = layer._inputs(torch.zeros(1, 2, dtype=torch.float64)).decay
+    torch.testing.assert_close(decay, torch.full_like(decay, -0.5 * rate), rtol=1e-6, atol=0)
+
+
 @torch.no_grad()
 def test_mamba3_keeps_its_angle_over_many_turns():
     layer = build("mamba3", d_model=2, d_state=2, d_head=2, rotated=1.0)

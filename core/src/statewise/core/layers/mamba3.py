@@ -17,8 +17,8 @@ Lahoti et al., "Mamba-3: Improved Sequence Modeling using State Space Principles
 Shapes: x and y (B, L, D), B, C, k and q (B, L, H, R, N), x' and z (B, L, H, P), v and o (B, L, H, R, P), S
 (B, H, N, P), phi (B, L, H, M), delta, A and lambda (B, L, H).
 
-Differs from the paper: the rotated features are the first 2 M, paired at a distance of M; B and C are one
-group.
+Differs from the paper: a_t may be moved by a constant, so that -A starts at another rate than 1; the rotated
+features are the first 2 M, paired at a distance of M; B and C are one group.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Mamba3Config:
     """R, inputs and outputs per head and step; above 1 the layer is MIMO."""
     rotated: float = 0.5
     """Share of the features of B and C that rotate."""
+    rate: float = 1.0
+    """-A for an input of zero; below 1 a state outlives the long steps that wide turns take."""
     dt_min: float = 1e-3
     """The shortest step at the start, for an input of zero."""
     dt_max: float = 1e-1
@@ -70,6 +72,7 @@ class Mamba3Config:
         for name in ("d_model", "expand", "rank"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
         require(self.d_state > 1, "d_state", self.d_state, "at least 2")
+        require(self.rate >= SLOWEST, "rate", self.rate, f"at least {SLOWEST}")
         width, head = self.expand * self.d_model, self.d_head
         require(head is None or (head > 0 and width % head == 0), "d_head", head, f"a divisor of {width}")
         require(0 < self.rotated <= 1, "rotated", self.rotated, "above 0 and at most 1")
@@ -118,6 +121,8 @@ class Mamba3(Layer[Mamba3State]):
         heads, maps = width // head, config.rank * config.d_state
         self.heads, self.sizes = heads, (width, width, maps, maps, heads, heads, heads, config.angles)
         self.inputs = nn.Linear(config.d_model, sum(self.sizes), bias=False)
+        # where the tail is the rate
+        self.first = config.rate - 1 if config.rate >= 1 else 1 - 1 / config.rate
         self.dt_bias = step_bias(heads, config.dt_min, config.dt_max)
         self.key_norm = nn.RMSNorm(config.d_state, eps=1e-5)
         self.query_norm = nn.RMSNorm(config.d_state, eps=1e-5)
@@ -176,7 +181,7 @@ class Mamba3(Layer[Mamba3State]):
         value = value.unsqueeze(-2) if rank == 1 else value.unsqueeze(-2) * self.X
         key = self.key_norm(key.unflatten(-1, (1, rank, -1))) + self.key_bias
         query = self.query_norm(query.unflatten(-1, (1, rank, -1))) + self.query_bias
-        delta, a = F.softplus(d.to(dtype) + self.dt_bias.to(dtype)), a.to(dtype)
+        delta, a = F.softplus(d.to(dtype) + self.dt_bias.to(dtype)), a.to(dtype) + self.first
         # the branch not taken must not divide by zero, or its gradient would not be finite
         rates = torch.where(a >= 0, 1 + a, 1 / (1 - a.clamp(max=0))).clamp(min=SLOWEST)
         share = torch.sigmoid(trapezoid.to(dtype))
