@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from statewise.core.cli.app import App
-from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed, Terminal, Threads
+from statewise.core.cli.options import Budget, Device, Duration, Epochs, Out, Resume, Seed, Terminal, Threads
 from statewise.timeseries import __version__
 from statewise.timeseries.options import ReadOptions
 
@@ -23,6 +23,12 @@ app = App(
     "forecast",
     summary="Forecasts from any CSV, with honest baselines beside them.",
     version=__version__,
+    extras={
+        "fastapi": "statewise-timeseries[serve]",
+        "uvicorn": "statewise-timeseries[serve]",
+        "pydantic": "statewise-timeseries[serve]",
+        "optuna": "statewise-timeseries[tune]",
+    },
 )
 
 DATA = Group("Data", sort_key=5)
@@ -371,6 +377,41 @@ def compare(runs: list[Path], /, *, console: Terminal) -> None:
     from statewise.timeseries.narrate import tell_comparison
 
     tell_comparison(compare_runs(runs), console)
+
+
+@app.command
+def serve(
+    run: Path,
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    save_every: Duration = 60.0,
+    most_bytes: int = 1_000_000,
+    console: Terminal,
+) -> None:
+    """Answer forecasts over HTTP and take new rows in.
+
+    POST /update with {"series": ..., "rows": [{"ds": ..., "y": ...}]} advances a series, GET
+    /predict?series=... forecasts it. There is no authentication.
+
+    Example: forecast serve runs/sales-auto --port 8000
+
+    Args:
+        run: Run directory; its state is written back.
+        host: Address to listen on.
+        port: Port to listen on.
+        save_every: Time between two writes of the state.
+        most_bytes: Largest body of a request.
+    """
+    import uvicorn
+
+    from statewise.timeseries.serve import create_app
+
+    service = create_app(run, save_every=save_every, most_bytes=most_bytes)
+    console.say(f"http://{host}:{port}/docs describes the endpoints; Ctrl-C stops")
+    uvicorn.run(service, host=host, port=port, log_level="warning")
+    console.result({"run": str(run), "host": host, "port": port})
 
 
 @app.command
