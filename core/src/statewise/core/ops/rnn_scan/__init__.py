@@ -10,8 +10,6 @@ pass per step.
 
 Gradient: with dz_t the gradient of what enters the gates, dh_{t-1} = R' dz_t plus what flows through the cell
 itself, dx_t = dz_t, dR = sum_t dz_t h_{t-1}', db = sum_t dz_t.
-
-On a CPU the product is a BLAS call, so that results may differ in the last bits between numbers of threads.
 """
 
 from __future__ import annotations
@@ -215,11 +213,17 @@ def _backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     _, weight, bias, _, reset, ends, ctx.cell, ctx.backend = inputs
+    ctx.set_materialize_grads(False)  # what is kept for the gradient is large, and has none itself
     ctx.save_for_backward(weight, bias, reset, ends, output[2], output[3])
 
 
-def _gradient(ctx: Any, grad: Tensor, grad_final: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _gradient(
+    ctx: Any, grad: Tensor | None, grad_final: Tensor | None, *_: Tensor | None
+) -> tuple[Tensor | None, ...]:
     weight, bias, *saved = ctx.saved_tensors
+    length, parts, batch, channels = saved[2].shape  # the states
+    grad = weight.new_zeros(batch, length, channels) if grad is None else grad
+    grad_final = weight.new_zeros(parts, batch, channels) if grad_final is None else grad_final
     dx, d_weight, d_bias, d_state = _scan_backward(
         grad, grad_final, weight, bias, *saved, ctx.cell, ctx.backend
     )

@@ -1,12 +1,12 @@
-"""`rnn_scan` for CPUs: per step one BLAS product for all heads and one fused numba pass over the gates.
+"""`rnn_scan` for CPUs: the whole loop over time compiled, a few rows of the batch at once.
 
-Diagonal cells need no product: their whole loop is compiled. Rows are (head, batch) pairs. The states kept
-are those that enter a step, after its reset, so that the product reads them as they are.
+Rows are (head, batch) pairs and independent of each other, so that the result does not depend on the threads.
+A step is the product with R (`cpu_product`; diagonal cells need none) and one fused pass over the gates
+(`cpu_rows`). The states kept are those that enter a step, after its reset, so that the product reads them as
+they are. The gradient of R is one product after the loop.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import numba as nb
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from statewise.core.ops.buffers import empty
 from statewise.core.ops.rnn_scan.cells import CELLS
-from statewise.core.ops.rnn_scan.cpu_rows import CODES, OPTIONS
+from statewise.core.ops.rnn_scan.cpu_product import DEPTH, STRIP, add_outer, group, packed, product
+from statewise.core.ops.rnn_scan.cpu_rows import CODES, OPTIONS, copy, copy_rows, fill, fill_rows
 from statewise.core.ops.rnn_scan.cpu_rows import backward as row_backward
 from statewise.core.ops.rnn_scan.cpu_rows import backward_diagonal as row_backward_diagonal
 from statewise.core.ops.rnn_scan.cpu_rows import forward as row_forward
@@ -24,44 +25,88 @@ __all__ = ["backward", "forward", "warmup"]
 
 
 @nb.njit(**OPTIONS)
-def _step(cell, t, x, rh, bias, entering, leaving, kept, y, reset, ends, lo, hi):
-    """Rows lo..hi of step t.
+def _run(cell, x, tiles, bias, states, final, kept, y, rh, reset, ends, lo, hi):
+    """All steps of the rows lo..hi of a dense cell.
 
-    x (B, L, H, G, W), rh (H, B, G, W), bias (H, G, W), entering and leaving (H, B, S, W), kept (H, B, K, W).
+    x (B, L, H, G, W), tiles of R' (H, ...), bias (H, G, W), states (L, H, B, S, W), final (H, B, S, W), kept
+    (L, H, B, K, W), y (B, L, H, W), rh (H, B, G, W) room for R h.
     """
-    batch, length = x.shape[0], x.shape[1]
-    for row in range(lo, hi):
-        head, b = row // batch, row % batch
-        state, new = entering[head, b], leaving[head, b]
-        if t >= ends[b]:
-            new[:] = state
-            y[b, t, head] = 0
-            continue
-        mine, constant = rh[head, b], bias[head]
-        for g in range(len(mine)):
-            for k in range(mine.shape[1]):
-                mine[g, k] += constant[g, k]
-        row_forward(cell, x[b, t, head], mine, state, new, kept[head, b])
-        y[b, t, head] = new[0]
-        if t + 1 < length and reset[b, t + 1]:
-            new[:] = 0
+    length, heads, batch, parts, width = states.shape
+    gates, row = x.shape[3] * width, lo
+    while row < hi:
+        head, first = row // batch, row % batch
+        rows = group(min(hi - row, batch - first))
+        for t in range(length):
+            entering = (t * heads * batch + row) * parts * width
+            product(
+                rows, states, entering, parts * width, tiles, head * tiles[0].size,
+                bias, head * gates, 0, rh, row * gates, gates, width, gates,
+            )  # fmt: skip
+            for b in range(first, first + rows):
+                state = states[t, head, b]
+                new = states[t + 1, head, b] if t + 1 < length else final[head, b]
+                if t >= ends[b]:
+                    copy_rows(state, new)
+                    fill(y[b, t, head], 0)
+                    continue
+                row_forward(cell, x[b, t, head], rh[head, b], state, new, kept[t, head, b])
+                copy(new[0], y[b, t, head])
+                if t + 1 < length and reset[b, t + 1]:
+                    fill_rows(new, 0)
+        row += rows
 
 
 @nb.njit(**OPTIONS)
-def _step_gradient(cell, t, grad, states, kept, d, dx, dz, reset, ends, lo, hi):
-    """Rows lo..hi of step t, backwards: d (H, B, S, W) turns from leaving to entering, all but R' dz."""
-    batch, length = grad.shape[0], grad.shape[1]
-    for row in range(lo, hi):
-        head, b = row // batch, row % batch
-        mine = d[head, b]
-        if t >= ends[b]:
-            dz[head, b] = 0
-            dx[b, t, head] = 0
-            continue
-        if t + 1 < length and reset[b, t + 1]:
-            mine[:] = 0
-        _add(grad[b, t, head], mine[0])
-        row_backward(cell, states[head, b], kept[head, b], mine, dx[b, t, head], dz[head, b])
+def _run_gradient(cell, grad, tiles, states, kept, d, dx, dz, all_dz, reset, ends, lo, hi):
+    """All steps backwards: d (H, B, S, W) turns from the gradient of the last state to that of the first.
+
+    grad (B, L, H, W), tiles of R (H, ...), dx (B, L, H, G, W), dz (H, B, G, W) room for the gradient of R h
+    at one step; all_dz, as dx, takes that of every step where it differs from dx.
+    """
+    length, _, batch, parts, width = states.shape
+    gates, row = dx.shape[3] * width, lo
+    while row < hi:
+        head, first = row // batch, row % batch
+        rows = group(min(hi - row, batch - first))
+        for t in range(length - 1, -1, -1):
+            for b in range(first, first + rows):
+                mine, at_gates, inputs = d[head, b], dz[head, b], dx[b, t, head]
+                if t >= ends[b]:
+                    fill_rows(at_gates, 0)
+                    fill_rows(inputs, 0)
+                else:
+                    if t + 1 < length and reset[b, t + 1]:
+                        fill_rows(mine, 0)
+                    _add(grad[b, t, head], mine[0])
+                    row_backward(cell, states[t, head, b], kept[t, head, b], mine, inputs, at_gates)
+                if len(all_dz):
+                    copy_rows(at_gates, all_dz[b, t, head])
+            start = row * parts * width
+            product(
+                rows, dz, row * gates, gates, tiles, head * tiles[0].size,
+                d, start, parts * width, d, start, parts * width, gates, width,
+            )  # fmt: skip
+        row += rows
+
+
+@nb.njit(**OPTIONS)
+def _weight_gradient(dz, tiles, d_weight, room, lo, hi):
+    """d_weight (H, G*W, W) += sum of dz h' over batch and time, for the rows lo..hi in strips, head by head.
+
+    dz (B, L, H, G, W), tiles of the states h (H, ...), room (strips, DEPTH * STRIP).
+    """
+    batch, length, heads, _, width = dz.shape
+    gates, item = d_weight.shape[1], lo
+    strips = (gates + STRIP - 1) // STRIP
+    while item < hi:
+        head, first = item // strips, item % strips
+        last = min(first + hi - item, strips)
+        add_outer(
+            dz, head * gates, heads * gates, tiles, head * tiles[0].size,
+            d_weight, head * gates * width, gates, batch * length, width,
+            room, lo * room.shape[1], first, last,
+        )  # fmt: skip
+        item += last - first
 
 
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)
@@ -82,13 +127,13 @@ def _run_diagonal(cell, x, a, states, final, kept, y, reset, ends, lo, hi):
             state = states[t, b]
             new = states[t + 1, b] if t + 1 < length else final[b]
             if t >= ends[b]:
-                new[:] = state
-                y[b, t] = 0
+                copy_rows(state, new)
+                fill(y[b, t], 0)
                 continue
             row_forward(cell, x[b, t], a, state, new, kept[t, b])
-            y[b, t] = new[0]
+            copy(new[0], y[b, t])
             if t + 1 < length and reset[b, t + 1]:
-                new[:] = 0
+                fill_rows(new, 0)
 
 
 @nb.njit(**OPTIONS)
@@ -99,10 +144,10 @@ def _run_diagonal_gradient(cell, grad, a, states, kept, d, dx, da, reset, ends, 
         mine = d[b]
         for t in range(length - 1, -1, -1):
             if t >= ends[b]:
-                dx[b, t] = 0
+                fill_rows(dx[b, t], 0)
                 continue
             if t + 1 < length and reset[b, t + 1]:
-                mine[:] = 0
+                fill_rows(mine, 0)
             _add(grad[b, t], mine[0])
             row_backward_diagonal(cell, states[t, b], kept[t, b], mine, dx[b, t], a, da[b])
 
@@ -116,7 +161,7 @@ def forward(
     ends: Tensor,
     cell: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Outputs (B, L, D), final state (S, B, D), and what the gradient needs: states and gates, L first."""
+    """Outputs (B, L, D), final state (S, B, D), and what the gradient needs: states and gates, by time."""
     kind = CELLS[cell]
     batch, length = x.shape[:2]
     channels = x.shape[2] // kind.gates
@@ -133,50 +178,17 @@ def forward(
     if kind.diagonal:
         tensors = (per_head[:, :, 0], weight, states[:, 0], final[0], kept[:, 0], y[:, :, 0], cut, ends)
         arrays = [tensor.detach().numpy() for tensor in tensors]
-        over(batch, x.numel(), partial(_run_diagonal, CODES[cell], *arrays))
+        over(batch, x.numel(), _run_diagonal, CODES[cell], *arrays)
     else:
         bias = x.new_zeros(kind.gates * channels) if bias is None else bias.detach()
         by_head = bias.view(kind.gates, heads, width).transpose(0, 1).contiguous()
-        _sweep(CODES[cell], per_head, weight, by_head, states, final, kept, y, cut, ends)
-    return y.view(batch, length, channels), _by_batch(final), states.flatten(1), kept.flatten(1)
-
-
-def _sweep(
-    code: int,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    states: Tensor,
-    final: Tensor,
-    kept: Tensor,
-    y: Tensor,
-    cut: Tensor,
-    ends: Tensor,
-) -> None:
-    """The loop over time: fills states, final, kept and y."""
-    heads, batch = final.shape[:2]
-    rh = x.new_empty(heads, batch, weight.shape[1])
-    # the product reads R by columns; a copy laid out that way makes every step a third faster
-    transposed = weight.detach().transpose(1, 2).contiguous()
-    x_array, bias_array, y_array, marks, lasts = (
-        tensor.detach().numpy() for tensor in (x, bias, y, cut, ends)
-    )
-    rh_array = rh.view(heads, batch, -1, x.shape[-1]).numpy()
-    entering, leaving, kept_arrays = states.numpy(), [*states.numpy()[1:], final.numpy()], kept.numpy()
-    for t, hidden in enumerate(states[:, :, :, 0].unbind(0)):
-        torch.bmm(hidden, transposed, out=rh)
-        arrays = (
-            x_array,
-            rh_array,
-            bias_array,
-            entering[t],
-            leaving[t],
-            kept_arrays[t],
-            y_array,
-            marks,
-            lasts,
-        )
-        over(heads * batch, rh.numel(), partial(_step, code, t, *arrays))
+        room = x.new_empty(heads, batch, kind.gates, width)
+        tensors = (per_head, packed(weight.transpose(1, 2)), by_head, states, final, kept, y, room, cut, ends)
+        arrays = [tensor.detach().numpy() for tensor in tensors]
+        over(heads * batch, x.numel(), _run, CODES[cell], *arrays)
+    # in the shapes of every backend, though not in their order: only `backward` below reads them
+    states, kept = states.view(length, kind.states, batch, channels), kept.view(length, batch, -1)
+    return y.view(batch, length, channels), _by_batch(final), states, kept
 
 
 def backward(
@@ -204,49 +216,26 @@ def backward(
         da = weight.new_zeros(batch, kind.gates, width)
         tensors = (grad, weight, states[:, 0], kept[:, 0], d[0], dx[:, :, 0], da, cut, ends)
         arrays = [tensor.detach().numpy() for tensor in tensors]
-        over(batch, dx.numel(), partial(_run_diagonal_gradient, CODES[cell], *arrays))
+        over(batch, dx.numel(), _run_diagonal_gradient, CODES[cell], *arrays)
         d_weight = da.sum(0)
     else:
-        dz = empty((length, heads, batch, kind.gates * width), grad.dtype)
-        _sweep_back(
-            CODES[cell], grad.unflatten(2, (heads, width)), weight, states, kept, d, dx, dz, cut, ends
-        )
-        stacked = dz.transpose(0, 1).reshape(heads, length * batch, kind.gates * width)
-        hidden = states[:, :, :, 0].transpose(0, 1).reshape(heads, length * batch, width)
-        d_weight = stacked.transpose(1, 2) @ hidden
+        per_head, room = grad.unflatten(2, (heads, width)), weight.new_empty(heads, batch, kind.gates, width)
+        all_dz = empty(dx.shape, dx.dtype) if cell == "gru" else dx[:0]
+        tensors = (per_head, packed(weight), states, kept, d, dx, room, all_dz, cut, ends)
+        arrays = [tensor.detach().numpy() for tensor in tensors]
+        over(heads * batch, dx.numel(), _run_gradient, CODES[cell], *arrays)
+        dz = all_dz if cell == "gru" else dx
+        hidden = states[:, :, :, 0].permute(1, 2, 0, 3).reshape(heads, batch * length, width)
+        d_weight = weight.new_zeros(weight.shape)
+        strips = heads * -(-weight.shape[1] // STRIP)
+        room = weight.new_empty(strips, DEPTH * STRIP)
+        arrays = [tensor.detach().numpy() for tensor in (dz, packed(hidden), d_weight, room)]
+        over(strips, dx.numel(), _weight_gradient, *arrays)
         if bias is not None:
-            d_bias = stacked.sum(1).view(heads, kind.gates, width).transpose(0, 1).flatten()
+            d_bias = dz.sum((0, 1)).transpose(0, 1).flatten()
     if reset is not None:
         d.masked_fill_(reset[None, :, 0, None, None], 0)
     return dx.transpose(2, 3).reshape(batch, length, -1), d_weight, d_bias, _by_batch(d)
-
-
-def _sweep_back(
-    code: int,
-    grad: Tensor,
-    weight: Tensor,
-    states: Tensor,
-    kept: Tensor,
-    d: Tensor,
-    dx: Tensor,
-    dz: Tensor,
-    cut: Tensor,
-    ends: Tensor,
-) -> None:
-    """The loop back over time: fills dx and dz, and turns d into the gradient of the initial state."""
-    length, heads, batch, _ = dz.shape
-    weight, hidden, product = weight.detach(), d[:, :, 0], torch.empty_like(d[:, :, 0])
-    grad_array, d_array, dx_array, marks, lasts = (tensor.numpy() for tensor in (grad, d, dx, cut, ends))
-    states_arrays, kept_arrays = states.numpy(), kept.numpy()
-    dz_arrays = dz.view(length, heads, batch, -1, d.shape[-1]).numpy()
-    for t, dz_t in reversed(list(enumerate(dz.unbind(0)))):
-        arrays = (grad_array, states_arrays[t], kept_arrays[t], d_array, dx_array, dz_arrays[t], marks, lasts)
-        over(
-            heads * batch,
-            dz_t.numel(),
-            lambda lo, hi, t=t, arrays=arrays: _step_gradient(code, t, *arrays, lo, hi),
-        )
-        hidden.add_(torch.bmm(dz_t, weight, out=product))
 
 
 def warmup() -> None:

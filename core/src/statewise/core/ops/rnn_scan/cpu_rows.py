@@ -19,13 +19,24 @@ import numba as nb
 
 from statewise.core.ops.elementary import exp, sigmoid, tanh
 
-__all__ = ["CODES", "OPTIONS", "backward", "backward_diagonal", "forward"]
+__all__ = [
+    "CODES",
+    "OPTIONS",
+    "backward",
+    "backward_diagonal",
+    "copy",
+    "copy_rows",
+    "fill",
+    "fill_rows",
+    "forward",
+]
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "arcp"},
+    "_nrt": False,  # else every row would count references to the arrays it is handed
 }
 ELMAN, LSTM, GRU, SLSTM, DIAG_GRU, DIAG_LSTM = range(6)
 CODES = {
@@ -36,6 +47,34 @@ CODES = {
     "diag-gru": DIAG_GRU,
     "diag-lstm": DIAG_LSTM,
 }
+
+
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+def fill(target, value):
+    """Set a row; an assignment to a slice takes numba seconds to compile."""
+    for k in range(len(target)):
+        target[k] = value
+
+
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+def copy(source, target):
+    """Copy a row."""
+    for k in range(len(target)):
+        target[k] = source[k]
+
+
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+def fill_rows(target, value):
+    """Set some rows."""
+    for i in range(len(target)):
+        fill(target[i], value)
+
+
+@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+def copy_rows(source, target):
+    """Copy some rows."""
+    for i in range(len(target)):
+        copy(source[i], target[i])
 
 
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)
@@ -74,14 +113,14 @@ def _tanh_slope(d, factor, value, out):
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _elman(x, rh, new, kept):
     _tanh_of_sum(x[0], rh[0], kept[0])
-    new[0, :] = kept[0]
+    copy(kept[0], new[0])
 
 
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _elman_gradient(kept, d, dx):
     for k in range(d.shape[1]):
         dx[0, k] = d[0, k] * (1 - kept[0, k] * kept[0, k])
-    d[0, :] = 0
+    fill(d[0], 0)
 
 
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)
@@ -108,14 +147,14 @@ def _lstm_gradient(state, kept, d, dx):
     _tanh_slope(dc, i, g, dx[2])
     for k in range(len(dc)):
         dc[k] *= f[k]
-    dh[:] = 0
+    fill(dh, 0)
 
 
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)
 def _gru(x, rh, state, new, kept):
     for gate in (0, 1):
         _sigmoid_of_sum(x[gate], rh[gate], kept[gate])
-    kept[3, :] = rh[2]
+    copy(rh[2], kept[3])
     r, z, n, q, pre, h, out = kept[0], kept[1], kept[2], kept[3], x[2], state[0], new[0]
     for k in range(len(out)):
         n[k] = tanh(pre[k] + r[k] * q[k])
@@ -135,7 +174,8 @@ def _gru_gradient(state, kept, d, dx, dz):
     last = dz[2]
     for k in range(len(dh)):
         last[k] = dn[k] * r[k]
-    dz[:2] = dx[:2]
+    copy(dx[0], dz[0])
+    copy(dx[1], dz[1])
     for k in range(len(dh)):
         dh[k] *= z[k]
 
@@ -279,7 +319,7 @@ def backward(cell, state, kept, d, dx, dz):
         _lstm_gradient(state, kept, d, dx)
     else:
         _slstm_gradient(state, kept, d, dx)
-    dz[:] = dx
+    copy_rows(dx, dz)
 
 
 @nb.njit(no_cpython_wrapper=True, **OPTIONS)

@@ -1,0 +1,153 @@
+"""The product R h of one step for a few rows of the batch at once, and the gradient of R over all steps.
+
+A library's product of eight rows with a matrix reaches a fraction of the machine's speed: it lays the matrix
+out anew for every call. Here R is laid out once per sequence, in tiles of LANES columns, (inner, LANES) each,
+and a tile is swept with the sums of up to eight rows in registers.
+
+Each sum runs over the inner axis from first to last, one fused operation at a time, whatever the number of
+rows: a row's result does not depend, to the bit, on the rows beside it, nor on the threads.
+
+For use inside numba kernels; arrays are contiguous and indexed flat.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import torch
+from torch import Tensor
+
+from statewise.core.ops.buffers import empty
+from statewise.core.ops.simd import LANES, fma, load, load_part, prefetch, splat_at, store_part
+from statewise.core.ops.tiles import INNER
+
+__all__ = ["DEPTH", "STRIP", "add_outer", "group", "packed", "product"]
+
+EIGHT, FOUR = 8, 4
+DEPTH = 128
+"""Terms of a sum over time that are taken at once: what is read again then stays in the nearest caches."""
+STRIP = 16
+"""Rows of the gradient of R that are taken at once: a cache line of the gates' gradients."""
+AHEAD = 8
+
+
+def packed(matrix: Tensor) -> Tensor:
+    """(H, inner, columns) in tiles: (H, tiles, inner, LANES), the last tile filled up with zeros."""
+    heads, inner, columns = matrix.shape
+    if columns % LANES:
+        matrix = torch.nn.functional.pad(matrix, (0, -columns % LANES))
+    tiles = empty((heads, -(-columns // LANES), inner, LANES), matrix.dtype)
+    return tiles.copy_(matrix.detach().unflatten(2, (-1, LANES)).transpose(1, 2))
+
+
+@nb.njit(**INNER)
+def group(rows):
+    """How many of that many rows to take at once."""
+    return EIGHT if rows >= EIGHT else FOUR if rows >= FOUR else 1
+
+
+@nb.njit(**INNER)
+def product(rows, factors, f, f_step, tiles, first, start, s, s_step, out, o, o_step, inner, columns):
+    """out_i = start_i + factors_i M for a `group` of rows i.
+
+    Row i of `factors` begins at f + i f_step, and likewise in `start` and `out`; M in tiles begins at
+    `first`. `start` and `out` may be the same rows.
+    """
+    for c in range(0, columns, LANES):
+        tile, count = first + c * inner, columns - c
+        if rows == EIGHT:
+            _eight(factors, f, f_step, tiles, tile, start, s + c, s_step, out, o + c, o_step, inner, count)
+        elif rows == FOUR:
+            _four(factors, f, f_step, tiles, tile, start, s + c, s_step, out, o + c, o_step, inner, count)
+        else:
+            total = load_part(start, s + c, count)
+            for k in range(inner):
+                total = fma(splat_at(factors, f + k), load(tiles, tile + k * LANES), total)
+            store_part(out, o + c, count, total)
+
+
+@nb.njit(**INNER)
+def _four(factors, f, f_step, tiles, tile, start, s, s_step, out, o, o_step, inner, count):
+    f1, f2, f3 = f + f_step, f + 2 * f_step, f + 3 * f_step
+    t0, t1 = load_part(start, s, count), load_part(start, s + s_step, count)
+    t2, t3 = load_part(start, s + 2 * s_step, count), load_part(start, s + 3 * s_step, count)
+    for k in range(inner):
+        m = load(tiles, tile + k * LANES)
+        t0, t1 = fma(splat_at(factors, f + k), m, t0), fma(splat_at(factors, f1 + k), m, t1)
+        t2, t3 = fma(splat_at(factors, f2 + k), m, t2), fma(splat_at(factors, f3 + k), m, t3)
+    store_part(out, o, count, t0)
+    store_part(out, o + o_step, count, t1)
+    store_part(out, o + 2 * o_step, count, t2)
+    store_part(out, o + 3 * o_step, count, t3)
+
+
+@nb.njit(**INNER)
+def _eight(factors, f, f_step, tiles, tile, start, s, s_step, out, o, o_step, inner, count):
+    f1, f2, f3 = f + f_step, f + 2 * f_step, f + 3 * f_step
+    f4, f5, f6, f7 = f + 4 * f_step, f + 5 * f_step, f + 6 * f_step, f + 7 * f_step
+    t0, t1 = load_part(start, s, count), load_part(start, s + s_step, count)
+    t2, t3 = load_part(start, s + 2 * s_step, count), load_part(start, s + 3 * s_step, count)
+    t4, t5 = load_part(start, s + 4 * s_step, count), load_part(start, s + 5 * s_step, count)
+    t6, t7 = load_part(start, s + 6 * s_step, count), load_part(start, s + 7 * s_step, count)
+    for k in range(inner):
+        m = load(tiles, tile + k * LANES)
+        t0, t1 = fma(splat_at(factors, f + k), m, t0), fma(splat_at(factors, f1 + k), m, t1)
+        t2, t3 = fma(splat_at(factors, f2 + k), m, t2), fma(splat_at(factors, f3 + k), m, t3)
+        t4, t5 = fma(splat_at(factors, f4 + k), m, t4), fma(splat_at(factors, f5 + k), m, t5)
+        t6, t7 = fma(splat_at(factors, f6 + k), m, t6), fma(splat_at(factors, f7 + k), m, t7)
+    store_part(out, o, count, t0)
+    store_part(out, o + o_step, count, t1)
+    store_part(out, o + 2 * o_step, count, t2)
+    store_part(out, o + 3 * o_step, count, t3)
+    store_part(out, o + 4 * o_step, count, t4)
+    store_part(out, o + 5 * o_step, count, t5)
+    store_part(out, o + 6 * o_step, count, t6)
+    store_part(out, o + 7 * o_step, count, t7)
+
+
+@nb.njit(**INNER)
+def add_outer(left, l, l_step, tiles, first, out, o, count, depth, columns, room, r, lo, hi):
+    """out_j += sum_k left_kj M_k for rows lo..hi, in STRIPS, of an `out` of `count` rows that begins at o.
+
+    Row k of `left` begins at l + k l_step; M, (depth, columns), in tiles begins at `first`. DEPTH * STRIP
+    numbers of `room` from r on are there to work in: the rows of `left` lie too far apart to be read twice.
+    """
+    for begin in range(0, depth, DEPTH):
+        size = min(DEPTH, depth - begin)
+        for row in range(STRIP * lo, min(STRIP * hi, count), STRIP):
+            for k in range(size):
+                source = l + (begin + k) * l_step + row
+                prefetch(left, source + AHEAD * l_step)
+                for i in range(0, STRIP, EIGHT):
+                    eight = load_part(left, source + i, min(EIGHT, count - row - i))
+                    store_part(room, r + STRIP * k + i, EIGHT, eight)
+            for c in range(0, columns, LANES):
+                tile, part = first + c * depth + begin * LANES, columns - c
+                for i in range(0, min(STRIP, count - row), EIGHT):
+                    target, live = o + (row + i) * columns + c, count - row - i
+                    _outer_eight(room, r + i, tiles, tile, out, target, columns, size, part, live)
+
+
+@nb.njit(**INNER)
+def _outer_eight(left, l, tiles, tile, out, o, step, size, count, live):
+    """Of eight rows only the first `live` are read and written."""
+    c1, c2 = count if live > 1 else 0, count if live > 2 else 0
+    c3, c4 = count if live > 3 else 0, count if live > 4 else 0
+    c5, c6, c7 = count if live > 5 else 0, count if live > 6 else 0, count if live > 7 else 0
+    t0, t1 = load_part(out, o, count), load_part(out, o + step, c1)
+    t2, t3 = load_part(out, o + 2 * step, c2), load_part(out, o + 3 * step, c3)
+    t4, t5 = load_part(out, o + 4 * step, c4), load_part(out, o + 5 * step, c5)
+    t6, t7 = load_part(out, o + 6 * step, c6), load_part(out, o + 7 * step, c7)
+    for k in range(size):
+        m, f = load(tiles, tile + k * LANES), l + STRIP * k
+        t0, t1 = fma(splat_at(left, f), m, t0), fma(splat_at(left, f + 1), m, t1)
+        t2, t3 = fma(splat_at(left, f + 2), m, t2), fma(splat_at(left, f + 3), m, t3)
+        t4, t5 = fma(splat_at(left, f + 4), m, t4), fma(splat_at(left, f + 5), m, t5)
+        t6, t7 = fma(splat_at(left, f + 6), m, t6), fma(splat_at(left, f + 7), m, t7)
+    store_part(out, o, count, t0)
+    store_part(out, o + step, c1, t1)
+    store_part(out, o + 2 * step, c2, t2)
+    store_part(out, o + 3 * step, c3, t3)
+    store_part(out, o + 4 * step, c4, t4)
+    store_part(out, o + 5 * step, c5, t5)
+    store_part(out, o + 6 * step, c6, t6)
+    store_part(out, o + 7 * step, c7, t7)
