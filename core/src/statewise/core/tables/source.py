@@ -15,7 +15,7 @@ from statewise.core.errors import DataError, suggestion
 
 __all__ = ["TEXT_ENDINGS", "Content", "open_source", "to_utf8"]
 
-TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", "")
+TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".tab", ".dat", ".psv", ".inter", "")
 """Endings of files that are read as delimited text."""
 
 _ADVICE = {
