@@ -46,8 +46,11 @@ def read_times(table: Table, name: str) -> tuple[np.ndarray, np.ndarray, str, st
         column = column.str.strip_chars()
         column = column.set(column.is_in(["", "NA", "NaN", "null", "None", "\\N"]), None)
         numbers = column.cast(pl.Float64, strict=False)
-        if numbers.null_count() > column.null_count():
-            return _written(table, name, column)
+        odd = numbers.is_null() & column.is_not_null()
+        if odd.any():
+            if 2 * odd.sum() > len(column) - column.null_count():
+                return _written(table, name, column)
+            raise _no_time(table, name, odd)  # a column of numbers with a word in it
         column = column.cast(pl.Int64, strict=False) if _whole(column) else numbers
     if column.dtype in (pl.Datetime, pl.Date):
         if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
@@ -112,18 +115,23 @@ def _written(table: Table, name: str, column: pl.Series) -> tuple[np.ndarray, np
         if not left.any():
             break
         found = found.zip_with(found.is_not_null(), plain.str.to_datetime(form, strict=False, time_unit="us"))
-    wrong = np.flatnonzero((found.is_null() & column.is_not_null()).to_numpy())
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            "is no time",
-            where=table.place(row, name),
-            seen=f"'{shown(table.frame[name][row])}'; {len(wrong):,} such cells",
-            expected="2024-01-31 13:00:00, 2024-01-31T13:00:00Z, 31.01.2024, or numbers since 1970",
-            fix="correct it, name another column with --time, or --time none for the order of the rows",
-        )
+    wrong = found.is_null() & column.is_not_null()
+    if wrong.any():
+        raise _no_time(table, name, wrong)
     times = found.to_physical().fill_null(0).to_numpy() - _offset(zone)
     return times, column.is_null().to_numpy(), "epoch", "date-times"
+
+
+def _no_time(table: Table, name: str, wrong: pl.Series) -> DataError:
+    """The error for the first of some cells."""
+    rows = np.flatnonzero(wrong.to_numpy())
+    return DataError(
+        "is no time",
+        where=table.place(int(rows[0]), name),
+        seen=f"'{shown(table.frame[name][int(rows[0])])}'; {len(rows):,} such cells",
+        expected="2024-01-31 13:00:00, 2024-01-31T13:00:00Z, 31.01.2024, or numbers since 1970",
+        fix="correct it, name another column with --time, or --time none for the order of the rows",
+    )
 
 
 def _offset(zone: pl.Series) -> np.ndarray:

@@ -6,7 +6,8 @@
     MRR@k    mean of 1 / (r + 1) of the best target, 0 from r >= k on
 
 A constant scorer gets rank (C - 1) / 2 of C candidates, not the first or last place: the order
-in which items are stored tells nothing. Several targets compete with each other too. Letters: n users, V items.
+in which items are stored tells nothing. Several targets compete with each other too. Letters: n users, V
+items.
 """
 
 from __future__ import annotations

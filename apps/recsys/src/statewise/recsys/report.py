@@ -43,8 +43,8 @@ def write_report(outcome: Outcome) -> None:
     cells = [score_cells(row) for row in outcome.rows]
     page.table(COLUMNS, cells, caption=protocol(outcome), strong=[0])
     page.paragraph(
-        "NDCG@10, HR@10 and MRR rank all items. Coverage is the share of the catalogue among the ten first of "
-        "all users, novelty the mean surprise of these in bits, debiased the NDCG@10 in which rare targets "
+        "NDCG@10, HR@10 and MRR rank all items. Coverage is the share of the catalogue among the ten first of all "
+        "users, novelty the mean surprise of these in bits, debiased the NDCG@10 in which rare targets "
         "count as much as popular ones."
     )
     _validation(page, outcome)

@@ -2,7 +2,7 @@
 
     POST /event      {"user": "alice", "item": "B0001"}           -> {"kept": 12}
     POST /recommend  {"user": "alice", "k": 10, "deny": [...]}    -> {"items": [{"item", "score"}]}
-    GET  /health                                                  -> {"status": "ok", "items": ..., "events": ...}
+    GET  /health                                                  -> {"status", "items", "events"}
 
 An event is answered when it is kept. Bodies are limited to 64 KB, ids to 256 characters, k to 1,000.
 """

@@ -126,7 +126,9 @@ class Engine:
         if self.recurrent is None:
             return Known(items[-_KEPT:], b"", nothing)
         with torch.inference_mode():
-            x = self.vectors[torch.as_tensor(items.astype(np.int64))][None]
+            # from a window as long as those of the training, where the evaluation starts too
+            window = items[-self.one.network.network.config.encoder.length :]
+            x = self.vectors[torch.as_tensor(window.astype(np.int64))][None]
             h, state = self.recurrent.stack(x)
         return Known(items[-_KEPT:], pack(state), h[0, -1].float().numpy())
 

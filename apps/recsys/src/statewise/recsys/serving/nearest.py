@@ -88,7 +88,7 @@ class Nearest:
         index.cp.seed = 0
         index.train(self.table)
         index.add(self.table)
-        index.nprobe = max(1, cells // 16)
+        index.nprobe = max(1, cells // 8)
         return index
 
 
