@@ -1,0 +1,104 @@
+"""Train the weights that come with `speech enhance`, from recordings that can be fetched, and put them in place.
+
+    uv run --with av python scripts/train_speech_weights.py --data DIR --budget 2h
+
+DIR holds, in folders, recordings of the layout that `benchmarks/speech` uses (train/, extra/, rir/, valid/ and
+vb_train6/), and the Debian packages of `speech data` (apt-get download asterisk-core-sounds-en-g722 and so on for
+es, fr and it), whose G.722 prompts are decoded into DIR/asterisk once. The weights are chosen on valid/ and
+vb_train6/ only. `--resume RUN` goes on with a run, with a new budget for the whole of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from statewise.core.cli.durations import parse_duration
+from statewise.speech.fit_report import verdict, write_report
+from statewise.speech.fitting import fit_run, resume_run
+from statewise.speech.mixing import MixingConfig
+from statewise.speech.settings import FitSettings
+
+VOICES = {"en": "allison", "es": "allison", "fr": "june", "it": "carlo"}
+WEIGHTS = Path(__file__).resolve().parents[1] / "apps/speech/src/statewise/speech/weights"
+BATCHES = {"recurrent-mask-gru": (16, 2.0, 1.5e-3), "frcrn-tiny-causal": (6, 1.5, 2e-3)}
+"""Examples per step, seconds of each and learning rate."""
+
+
+def main() -> None:
+    """Decode, fit, and copy the model into the package."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--packages", type=Path, help="folder of the .deb files; by default DIR/packages")
+    parser.add_argument("--model", default="recurrent-mask-gru", choices=sorted(BATCHES))
+    parser.add_argument("--budget", default="1h", help="wall time")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", type=Path)
+    wanted = parser.parse_args()
+    if wanted.resume is not None:
+        outcome = resume_run(wanted.resume, say=print)
+    else:
+        prompts = decode(wanted.packages or wanted.data / "packages", wanted.data / "asterisk")
+        outcome = fit_run(
+            settings(wanted.model, wanted.data, prompts, wanted.budget), out=wanted.out, say=print
+        )
+    write_report(outcome)
+    print(verdict(outcome))
+    target = WEIGHTS / outcome.settings.model
+    shutil.copytree(outcome.run.path / "model", target, dirs_exist_ok=True)
+    print(f"{target}: {json.dumps(outcome.result.best)}; write what has changed into its CARD.md")
+
+
+def settings(model: str, data: Path, prompts: Path, budget: str) -> FitSettings:
+    """What the weights in the package were asked for."""
+    batch, seconds, rate = BATCHES[model]
+    return FitSettings(
+        clean=(str(data / "train/clean"), str(data / "extra/clean"), str(prompts)),
+        noise=(str(data / "train/noise"), str(data / "extra/noise")),
+        rooms=(str(data / "rir"),),
+        valid_clean=(str(data / "valid/clean"),),
+        valid_noise=(str(data / "valid/noise"),),
+        pairs=(str(data / "vb_train6/clean"), str(data / "vb_train6/noisy")),
+        model=model,
+        mixing=MixingConfig(seconds=seconds),
+        batch_size=batch,
+        learning_rate=rate,
+        eval_every=250,
+        seed=1,
+        device="cpu",
+        threads=1,
+        budget=parse_duration(budget),
+    )
+
+
+def decode(packages: Path, target: Path) -> Path:
+    """The prompts as 16 kHz FLAC, named `voice__language_folder_prompt.flac`."""
+    import av
+
+    if target.is_dir():
+        return target
+    part = target.with_name(f"{target.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    for language, voice in VOICES.items():
+        package = next(packages.glob(f"asterisk-core-sounds-{language}-g722*.deb"))
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["dpkg-deb", "-x", str(package), folder], check=True)
+            for path in sorted(Path(folder).rglob("*.g722")):
+                if "silence" in path.parts or not path.stat().st_size:
+                    continue
+                with av.open(str(path), format="g722") as container:
+                    frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+                below = "_".join(path.relative_to(folder).with_suffix("").parts[-2:])
+                soundfile.write(part / f"{voice}__{language}_{below}.flac", np.concatenate(frames), 16_000)
+    return part.rename(target)
+
+
+if __name__ == "__main__":
+    main()
