@@ -1,14 +1,14 @@
 """Where a model looks: Grad-CAM over the last grid, and for ViG how far each token remembers.
 
 Grad-CAM (Selvaraju et al., 2017): the gradient of the class's logit, averaged over the grid, weighs the
-features; what is positive of the weighted sum is the map. Of a ViG the second map is the mean over heads, keys,
-directions and blocks of the number of tokens after which a memory has halved, log(1/2) / log a.
+features; what is positive of the weighted sum is the map. Of a ViG the second map is the mean over heads,
+keys, directions and blocks of the number of tokens after which a memory has halved, log(1/2) / log a.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,6 @@ def explain_image(
     Raises:
         UserError: the image cannot be read, or the model knows no such class.
     """
-    from dataclasses import replace
-
     classifier = load_classifier(run)
     pixels = decode(image)
     classifier.check_channels(pixels.shape[2], str(image), convert=convert)
@@ -150,6 +148,6 @@ def _draw(path: Path, image: np.ndarray, heat: np.ndarray, memory: np.ndarray | 
         if memory is not None:
             shown = axes[2].imshow(memory, extent=extent, cmap="viridis")
             axes[2].set_title("memory halves after")
-            figure.colorbar(shown, ax=axes[2], shrink=0.8, label="tokens")
+            figure.colorbar(shown, ax=axes[2], shrink=0.8, label="tokens", format="%.3g")
     data = png(figure)
     replace_file(path, lambda new: new.write_bytes(data))

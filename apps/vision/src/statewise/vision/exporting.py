@@ -13,8 +13,7 @@ import io
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from statewise.core.errors import ConfigError, MissingExtraError, UserError
+from statewise.core.ops.dispatch import written_out
 from statewise.core.train.atomic import replace_file
 from statewise.vision.saved import Classifier, load_classifier
 from statewise.vision.settings import parse_size
@@ -32,7 +32,6 @@ __all__ = ["ExportedClassifier", "export_classifier"]
 
 OPSET = 20
 LARGEST_DIFFERENCE = 1e-4
-_OPERATORS = ("gated_linear_attention", "linear_scan", "scan2d_edges", "depthwise_conv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +56,10 @@ class _Whole(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.network = classifier.network
-        standard = classifier.standard
-        self.register_buffer("mean", torch.tensor(standard.mean)[:, None, None])
-        self.register_buffer("deviation", torch.tensor(standard.deviation)[:, None, None])
+        self.standard = classifier.standard
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.softmax(self.network((images - self.mean) / self.deviation), -1)
+        return torch.softmax(self.network(self.standard.apply(images)), -1)
 
 
 def export_classifier(run: str | Path, path: Path, *, size: str | None = None) -> ExportedClassifier:
@@ -92,8 +89,8 @@ def export_classifier(run: str | Path, path: Path, *, size: str | None = None) -
     height, width = (shape.height, shape.width) if size is None else parse_size(size)
     whole = _Whole(classifier).eval().requires_grad_(False)
     example = torch.rand(2, shape.channels, height, width, generator=torch.Generator().manual_seed(0))
-    program = torch.export.export(whole, (example,), dynamic_shapes=({0: Dim("B")},), strict=False)
-    program = program.run_decompositions(_written_out())
+    with written_out():
+        program = torch.export.export(whole, (example,), dynamic_shapes=({0: Dim("B")},), strict=False)
     facts = ExportedClassifier(
         path=str(path),
         format=kind,
@@ -113,21 +110,7 @@ def export_classifier(run: str | Path, path: Path, *, size: str | None = None) -
     if not difference < LARGEST_DIFFERENCE:
         raise RuntimeError(f"the exported {classifier.model} differs from the model by {difference:.2g}")
     replace_file(path, lambda new: new.write_bytes(data))
-    return ExportedClassifier(**(asdict(facts) | {"difference": difference}))
-
-
-def _written_out() -> dict[Any, Callable[..., Any]]:
-    """Our operators as plain operations, next to PyTorch's own list of what is written out."""
-    table: dict[Any, Callable[..., Any]] = dict(torch.export.default_decompositions())
-    for name in _OPERATORS:
-        module = import_module(f"statewise.core.ops.{name}.portable")
-        table[getattr(torch.ops.statewise, name).default] = _without_backend(module.forward)
-    return table
-
-
-def _without_backend(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The last argument of every node names the backend, which is settled here."""
-    return lambda *arguments: forward(*arguments[:-1])
+    return replace(facts, difference=difference)
 
 
 def _pt2(program: ExportedProgram, note: str) -> tuple[bytes, Callable[[Tensor], np.ndarray]]:
@@ -173,4 +156,4 @@ def _onnx(program: ExportedProgram, note: str) -> tuple[bytes, Callable[[Tensor]
     converted.model.metadata_props["statewise"] = note
     data = converted.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return data, lambda images: session.run(None, {"images": images.numpy()})[0]
+    return data, lambda images: np.asarray(session.run(None, {"images": images.numpy()})[0])

@@ -1,4 +1,4 @@
-"""Models timed in turns on this machine: one process, one thread, CPU time, so that others disturb all alike."""
+"""Models timed in turns on this machine: one process, one thread, CPU time, so that all suffer alike."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class KeyDecays:
 
     def __init__(self, g: Tensor, cut: Tensor | None) -> None:
         self.decay = g.exp() if cut is None else g.exp().masked_fill(cut, 0)
-        self.since = self.decay.cumprod(-2)
-        later = self.decay[..., 1:, :].flip(-2).cumprod(-2).flip(-2)
+        self.since = _running_product(self.decay)
+        later = _running_product(self.decay[..., 1:, :].flip(-2)).flip(-2)
         self.until = torch.nn.functional.pad(later, (0, 0, 0, 1), value=1.0)
 
     def _diagonals(self) -> list[Tensor]:
@@ -86,7 +86,7 @@ class KeyDecays:
         scores = q.new_zeros(*q.shape[:-1], steps)
         for d, factor in enumerate(self._diagonals()):
             products = factor * k[..., : steps - d, :] * q[..., d:, :]
-            scores.diagonal(-d, -2, -1).copy_(products.sum(-1))
+            scores = scores + torch.diag_embed(products.sum(-1), -d)  # exporters know no write to a diagonal
         return scores
 
     def gradients(self, q: Tensor, k: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,6 +99,14 @@ class KeyDecays:
             dk[..., : steps - d, :] += weights * q[..., d:, :]
             paths.append(to_query * q[..., d:, :])
         return dq, dk, _crossing(paths)
+
+
+def _running_product(decay: Tensor) -> Tensor:
+    """cumprod over the steps of a block, (..., C, K): of at most a few, and exporters have no cumprod."""
+    rows = list(decay.unbind(-2))
+    for i in range(1, len(rows)):
+        rows[i] = rows[i - 1] * rows[i]
+    return torch.stack(rows, -2) if rows else decay
 
 
 def _crossing(paths: list[Tensor]) -> Tensor:
