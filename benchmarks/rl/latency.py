@@ -128,7 +128,8 @@ def report(rows: list[dict[str, Any]]) -> Result:
         title="Time and memory of a decision against the length of the history",
         summary="A step of ds4 costs the same at any history: its slowest is "
         f"{max(own) / min(own):.2f} times its fastest over histories of {HISTORIES[0]} to {HISTORIES[-1]} "
-        f"steps. The decision transformer takes {min(others):.1f} to {max(others):.1f} times as long, with a key-value cache {least:.1f} times at "
+        f"steps. The decision transformer takes {min(others):.1f} to {max(others):.1f} times as long, "
+        f"with a key-value cache {least:.1f} times at "
         "least. The cache ends with the context: beyond it the window has to be read again.",
         versions=versions("statewise-core", "statewise-rl", "torch"),
         protocol=PROTOCOL,

@@ -1,7 +1,7 @@
 """Memory of on-policy agents: S5, Mamba and GRU against no memory, on RepeatPrevious and on a T-maze.
 
-The T-maze is trained at a corridor of 20 steps and tested at 20, 100 and 200. Every finished (task, memory, seed)
-is kept in a ledger.
+The T-maze is trained at a corridor of 20 steps and tested at 20, 100 and 200. Every finished (task, memory,
+seed) is kept in a ledger.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ TASKS = {
 PROTOCOL = {
     "tasks": "T-maze: a cue at the start, 20 steps, a junction; return -1 or 1, chance 0. RepeatPrevious: 52 "
     "cards of 4 suits, say the suit of 4 cards ago; return -1 to 1, chance -0.5",
-    "agent": "encoder, one block of memory, actor and critic, 64 features; S5 with 64 states, Mamba with 16, GRU; "
-    "mlp has the same block without memory",
-    "training": "PPO, 16 environments of 128 steps, 6 epochs of 4 minibatches of whole environments, rate 0.001 "
-    "falling linearly, discount 0.99, lambda 0.95; T-maze 60,000 steps at most and until 0.95 on validation "
-    "episodes, RepeatPrevious 100,000 steps",
+    "agent": "encoder, one block of memory, actor and critic, 64 features; S5 with 64 states, Mamba with 16, "
+    "GRU; mlp has the same block without memory",
+    "training": "PPO, 16 environments of 128 steps, 6 epochs of 4 minibatches of whole environments, rate "
+    "0.001 falling linearly, discount 0.99, lambda 0.95; T-maze 60,000 steps at most and until 0.95 on "
+    "validation episodes, RepeatPrevious 100,000 steps",
     "weights": "those of the best validation episodes, whose seeds are apart from all others",
     "evaluation": f"{EPISODES} fresh episodes per run, greedy; interquartile mean over three runs and a 95 % "
     "bootstrap interval over runs and episodes",

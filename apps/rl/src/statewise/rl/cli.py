@@ -95,7 +95,7 @@ def fit(
                 what=what or "",
                 model=model,
                 env=env,
-                env_options=options_from(env_set),
+                env_options=options_from(env_set, "--env-set"),
                 overrides=options_from(set_),
                 columns=columns_from(columns),
                 steps=steps,
@@ -150,7 +150,7 @@ def evaluate(
             runs,
             episodes=episodes,
             env=env,
-            env_options=options_from(env_set),
+            env_options=options_from(env_set, "--env-set"),
             drawn=drawn,
             target=target,
             seed=seed,
@@ -196,7 +196,7 @@ def collect(
     from statewise.rl.collect import collect as record_set
     from statewise.rl.environments.make import EnvironmentSpec, options_from
 
-    spec = EnvironmentSpec(id=env, options=options_from(env_set))
+    spec = EnvironmentSpec(id=env, options=options_from(env_set, "--env-set"))
     name = f"{env.replace('/', '-').replace(':', '-').lower()}-{Path(policy).name}-v0"
     with console.progress("Recording") as bar:
         done = record_set(
@@ -256,7 +256,7 @@ def record(
 
     with console.progress("Filming"):
         path, frames, total = record_run(
-            run, out=out, env=env, env_options=options_from(env_set), seed=seed, limit=limit
+            run, out=out, env=env, env_options=options_from(env_set, "--env-set"), seed=seed, limit=limit
         )
     console.say(f"{path}: {frames} pictures, return {total:.2f}")
     console.result({"path": str(path), "frames": frames, "return": total})

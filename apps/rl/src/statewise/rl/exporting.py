@@ -79,20 +79,19 @@ def export_policy(policy: Policy, path: Path, *, batch_size: int = 1, format: Fo
             fix="export a policy that carries a state: s5-ppo, gru-ppo, ds4, aaren, ...",
         )
     exported = export_step(layer, path, batch_size, format)
+    facts = asdict(exported)
     note = {
         "model": policy.model,
         "environment": to_dict(policy.spec),
         "interface": to_dict(policy.interface),
         "x": inputs,
+        "shape of x": facts.pop("x"),
         "y": outputs,
         "reset": "at the first step of an episode set every state input to its initial value",
         "facts": policy.facts,
-        **asdict(exported),
+        **{name: value for name, value in facts.items() if name != "path"},
     }
-    note.pop("path")
-    write_text(
-        path.with_suffix(".json"), json.dumps({**note, "shape of x": list(exported.x)}, indent=2) + "\n"
-    )
+    write_text(path.with_suffix(".json"), json.dumps(note, indent=2) + "\n")
     return exported
 
 

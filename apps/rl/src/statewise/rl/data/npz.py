@@ -53,6 +53,13 @@ def read_npz(path: Path) -> Trajectories:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            "cannot be read: it is no archive",
+            where=str(path),
+            expected="an .npz file of numpy",
+            fix="write it with numpy.savez",
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in KEYS if name not in file.files]
@@ -79,6 +86,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 def _check_shapes(arrays: dict[str, np.ndarray], where: str) -> None:
     rows = len(arrays["rew"]) if arrays["rew"].ndim else 0
+    if not rows:
+        raise DataError("holds no step", where=where, seen="arrays of length 0", expected="at least one step")
     for name, array in arrays.items():
         if array.ndim < 1 or len(array) != rows:
             raise DataError(
@@ -90,8 +99,6 @@ def _check_shapes(arrays: dict[str, np.ndarray], where: str) -> None:
             )
         if name in ("rew", "term", "trunc", "ep") and array.reshape(rows, -1).shape[1] != 1:
             raise DataError(f"'{name}' has several values per step", where=where, seen=str(array.shape))
-    if not rows:
-        raise DataError("holds no step", where=where, seen="arrays of length 0", expected="at least one step")
     if arrays["ep"].dtype.kind not in "iu":
         raise DataError(
             "'ep' is not a whole number per step", where=where, seen=str(arrays["ep"].dtype), expected="int32"

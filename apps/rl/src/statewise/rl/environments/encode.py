@@ -48,8 +48,10 @@ class Encoded(gymnasium.Wrapper):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
         """As the environment's, with the observation in its new form."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._encode(observation), info
+        answer: Any = self.env.reset(seed=seed, options=options)
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            return answer  # `Guard` says what is wrong with it
+        return self._encode(answer[0]), answer[1]
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, Any]:
         """As the environment's, with action and observation in their new forms."""
@@ -58,8 +60,10 @@ class Encoded(gymnasium.Wrapper):
         else:
             box = self.env.action_space
             native = np.asarray(action, box.dtype).reshape(box.shape)  # pyright: ignore[reportArgumentType]
-        observation, reward, terminated, truncated, info = self.env.step(native)
-        return self._encode(observation), reward, terminated, truncated, info
+        answer: Any = self.env.step(native)
+        if not (isinstance(answer, tuple) and len(answer) == 5):
+            return answer  # `Guard` says what is wrong with it
+        return self._encode(answer[0]), *answer[1:]
 
     def _encode(self, observation: Any) -> np.ndarray:
         if is_image(self._space):

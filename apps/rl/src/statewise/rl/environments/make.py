@@ -42,7 +42,7 @@ class EnvironmentSpec:
         return f"{self.id}({inside})" if inside else self.id
 
 
-def options_from(words: Sequence[str]) -> dict[str, Any]:
+def options_from(words: Sequence[str], where: str = "--set") -> dict[str, Any]:
     """`["length=100", "mode=easy"]` as a dict; values are JSON where they can be, else text.
 
     Raises:
@@ -52,9 +52,7 @@ def options_from(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name:
-            raise ConfigError(
-                "is no setting of an environment", where="--set", seen=word, expected="NAME=VALUE"
-            )
+            raise ConfigError("is no setting", where=where, seen=word, expected="NAME=VALUE")
         try:
             options[name] = json.loads(value)
         except ValueError:
