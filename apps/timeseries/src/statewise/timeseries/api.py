@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import tomli_w
 
 from statewise.core.config import config_class, from_dict, to_dict
+from statewise.core.config import read as read_config
 from statewise.core.errors import CheckpointError, DataError
 from statewise.core.registry import preset
 from statewise.core.train import Run
@@ -40,17 +41,31 @@ from statewise.timeseries.settings import AUTO, FitSettings
 
 __all__ = [
     "Outcome",
+    "Prepared",
     "check_data",
     "evaluate_data",
+    "fit_prepared",
     "fit_run",
     "merged_options",
     "predict_run",
+    "prepare",
     "resume_run",
 ]
 
+OWN = "methods.json"
 _SHARE = 0.75  # of the time limit for fitting: start-up, forecasts and the report come on top
 Say = Callable[[str], None]
 Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Data that have been read, and the circumstances of a fit on them."""
+
+    reading: Reading
+    context: Context
+    started: float
+    """`time.monotonic()` at which it was begun: budgets count from here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +104,34 @@ def fit_run(
     Raises:
         UserError: the data cannot be read or the settings do not fit them.
     """
-    reading, context, started = _prepare(settings, say, progress)
+    return fit_prepared(settings, prepare(settings, say, progress), out=out, say=say)
+
+
+def fit_prepared(
+    settings: FitSettings,
+    prepared: Prepared,
+    *,
+    out: str | Path | None = None,
+    own: Mapping[str, Any] | None = None,
+    say: Say | None = None,
+) -> Outcome:
+    """Choose, fit, forecast and write a run directory, from data that have been read.
+
+    Args:
+        settings: what is asked for.
+        prepared: what `prepare` has made of them.
+        out: the run directory; None for `runs/<data>-<model>`.
+        own: configurations of methods, by name, in place of their presets.
+        say: told where the run goes, if not where it was asked to.
+    """
     run = Run.create(out, default=settings.name)
     if run.notice and say is not None:
         say(run.notice)
-    keep_settings(run, settings, fingerprint=reading.panel.fingerprint)
+    keep_settings(run, settings, fingerprint=prepared.reading.panel.fingerprint)
     run.write_text("config.toml", tomli_w.dumps(settings.flags()))
-    return _fit(settings, reading, context, run, started)
+    if own:
+        run.write_json(OWN, {name: to_dict(config) for name, config in own.items()})
+    return _fit(settings, prepared, run, own)
 
 
 def resume_run(
@@ -126,18 +162,18 @@ def resume_run(
             where=str(run.path),
             fix="name a file with the same rows: forecast fit data.csv --resume RUN",
         )
-    reading, context, started = _prepare(settings, say, progress)
-    require_same_data(run, fingerprint, reading.panel.fingerprint, settings.data)
-    return _fit(settings, reading, context, run, started)
+    prepared = prepare(settings, say, progress)
+    require_same_data(run, fingerprint, prepared.reading.panel.fingerprint, settings.data)
+    return _fit(settings, prepared, run, _own_settings(run))
 
 
 def evaluate_data(
     settings: FitSettings, *, say: Say | None = None, progress: Progress | None = None
 ) -> Outcome:
     """The scoreboard of a rolling-origin backtest; nothing is written."""
-    reading, context, started = _prepare(settings, say, progress)
-    result = _race(settings, reading.panel, context, started)
-    return _outcome(settings, reading, context, result, None)
+    prepared = prepare(settings, say, progress)
+    result = _race(settings, prepared, prepared.context)
+    return _outcome(settings, prepared, result, None)
 
 
 def predict_run(
@@ -167,9 +203,7 @@ def predict_run(
     ), notes
 
 
-def _prepare(
-    settings: FitSettings, say: Say | None, progress: Progress | None
-) -> tuple[Reading, Context, float]:
+def prepare(settings: FitSettings, say: Say | None = None, progress: Progress | None = None) -> Prepared:
     """Read the data, find season and horizon, say what was assumed."""
     started = time.monotonic()
     _contest(settings)  # a wrong name should not wait for the data
@@ -191,7 +225,16 @@ def _prepare(
         threads=settings.threads,
         progress=progress,
     )
-    return reading, context, started
+    return Prepared(reading=reading, context=context, started=started)
+
+
+def _own_settings(run: Run) -> dict[str, Any]:
+    """The configurations of methods that a run was begun with, in place of their presets."""
+    path = run.path / OWN
+    if not path.exists():
+        return {}
+    kept = read_config(path)
+    return {name: from_dict(config_class(MODELS.load(name)), one, where=OWN) for name, one in kept.items()}
 
 
 def _check_horizon(panel: Panel, horizon: int) -> None:
@@ -233,24 +276,30 @@ def _contest(settings: FitSettings) -> tuple[AutoConfig, dict[str, Any]]:
     return config, {name: from_dict(config_class(method), preset(presets, variant, name))}
 
 
-def _race(settings: FitSettings, panel: Panel, context: Context, started: float) -> AutoResult:
+def _race(
+    settings: FitSettings, prepared: Prepared, context: Context, given: Mapping[str, Any] | None = None
+) -> AutoResult:
     """Let the methods asked for compete, in what is left of the time."""
     config, own = _contest(settings)
     limit = settings.seconds
-    deadline = None if limit is None else started + _SHARE * limit
-    return auto.run(panel, replace(context, deadline=deadline), config, own)
+    deadline = None if limit is None else prepared.started + _SHARE * limit
+    panel = prepared.reading.panel
+    return auto.run(panel, replace(context, deadline=deadline), config, own | dict(given or {}))
 
 
-def _fit(settings: FitSettings, reading: Reading, context: Context, run: Run, started: float) -> Outcome:
+def _fit(
+    settings: FitSettings, prepared: Prepared, run: Run, own: Mapping[str, Any] | None = None
+) -> Outcome:
     """Race, refit, forecast, and write all of it."""
     from statewise.timeseries.report import write_report
 
-    result = _race(settings, reading.panel, replace(context, run=run), started)
-    outcome = _outcome(settings, reading, context, result, run)
-    save_forecast(run.path / "model", result.portfolio, reading.panel, settings.read)
+    result = _race(settings, prepared, replace(prepared.context, run=run), own)
+    outcome = _outcome(settings, prepared, result, run)
+    panel = prepared.reading.panel
+    save_forecast(run.path / "model", result.portfolio, panel, settings.read)
     run.write_text("forecast.csv", outcome.table.csv())
     run.write_json("scores.json", scores(result))
-    keep_errors(run, result, reading.panel.fingerprint, context.period)
+    keep_errors(run, result, panel.fingerprint, prepared.context.period)
     write_report(outcome, run)
     return outcome
 
@@ -272,17 +321,22 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _outcome(
-    settings: FitSettings, reading: Reading, context: Context, result: AutoResult, run: Run | None
-) -> Outcome:
-    panel = reading.panel
+def _outcome(settings: FitSettings, prepared: Prepared, result: AutoResult, run: Run | None) -> Outcome:
+    panel = prepared.reading.panel
     table = ForecastTable(
         forecasts=tuple(result.portfolio.predict(panel)),
         levels=result.portfolio.conformal.levels,
         frequency=panel.frequency,
         zone=panel.zone,
     )
-    return Outcome(result=result, reading=reading, settings=settings, context=context, table=table, run=run)
+    return Outcome(
+        result=result,
+        reading=prepared.reading,
+        settings=settings,
+        context=prepared.context,
+        table=table,
+        run=run,
+    )
 
 
 def merged_options(kept: ReadOptions, given: ReadOptions | None, panel: Panel) -> ReadOptions:

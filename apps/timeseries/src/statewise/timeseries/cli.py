@@ -186,6 +186,64 @@ def update(
 
 
 @app.command
+def tune(
+    data: list[str],
+    /,
+    *,
+    model: str,
+    trials: int = 20,
+    horizon: Steps = None,
+    period: int | None = None,
+    read: Reading = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    console: Terminal,
+) -> None:
+    """Search the settings of one method on validation rows, then fit with the best ones.
+
+    Example: forecast tune sales.csv --model tpgn --budget 10m
+
+    Args:
+        data: CSV or parquet files, also compressed; `-` reads standard input.
+        model: One of `forecast models`.
+        trials: Sets of settings to try, the defaults included.
+        horizon: Steps to forecast.
+        period: Steps in the main season; 1 for none.
+        read: how to read the files.
+        out: Run directory; by default runs/DATA-MODEL. No run is overwritten.
+        seed: Seed of everything random.
+        device: auto, cpu, cuda, cuda:1, mps.
+        threads: CPU threads; few on small work.
+        epochs: Passes over the data in each trial.
+        budget: Wall time of search and fit together; by default a minute.
+    """
+    from statewise.timeseries.narrate import tell_fit, tell_trials
+    from statewise.timeseries.settings import FitSettings
+    from statewise.timeseries.tune import tune_run
+
+    settings = FitSettings(
+        data=tuple(data),
+        model=model,
+        horizon=horizon,
+        period=period,
+        read=read or ReadOptions(),
+        seed=seed,
+        device=device,
+        threads=threads,
+        epochs=epochs,
+        budget=budget,
+    )
+    with console.progress("Tuning") as bar:
+        tuned = tune_run(settings, trials=trials, out=out, say=console.say, progress=bar.update)
+    tell_trials(tuned, console)
+    tell_fit(tuned.outcome, console)
+
+
+@app.command
 def detect(
     data: list[str],
     /,

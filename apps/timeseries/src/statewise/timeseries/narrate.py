@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from statewise.timeseries.compare import Comparison
     from statewise.timeseries.detect_run import DetectOutcome
     from statewise.timeseries.explain import Explanation
+    from statewise.timeseries.tune import Tuned
     from statewise.timeseries.update import Updated
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "tell_detection",
     "tell_fit",
     "tell_scores",
+    "tell_trials",
     "tell_update",
     "verdict",
 ]
@@ -135,6 +137,20 @@ def tell_classes(outcome: ClassifyOutcome, console: Console) -> None:
         console.show(f"{best} does better than {outcome.method} here: --model {best}")
     console.show("\n".join(["", *(str(run.path / name) for name in ("predictions.csv", "model"))]))
     console.result(outcome.as_dict())
+
+
+def tell_trials(tuned: Tuned, console: Console) -> None:
+    """The best settings beside the defaults."""
+    first, best = tuned.trials[0], tuned.best
+    console.show(
+        f"{len(tuned.trials)} trials: validation MASE {best.mase:.4g}, with the defaults {first.mase:.4g}"
+    )
+    chosen = ", ".join(f"{name} {_brief(value)}" for name, value in best.settings.items())
+    console.show(f"best settings: {chosen or 'the defaults'}")
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def tell_explanation(one: Explanation, console: Console) -> None:
