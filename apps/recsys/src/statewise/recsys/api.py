@@ -38,6 +38,8 @@ __all__ = ["FitSettings", "Outcome", "fit_run", "resume_run"]
 Say = Callable[[str], None]
 Progress = Callable[[float, str], None]
 
+_LOOKED_AT = 50_000
+"""Users that are looked at to find out whether items repeat, at most."""
 _REPEATS = 0.1
 """Share of training events that repeat an item of the user from which `auto` lets items repeat."""
 
@@ -186,8 +188,10 @@ def _prepared(settings: FitSettings, say: Say | None) -> _Work:
 
 def _repeat_rule(settings: FitSettings, split: Split) -> tuple[Repeat, str]:
     """Whether items of the history may be recommended, and why."""
-    row, place = split.train.flat()
-    pairs = row * np.int64(split.log.n_items) + split.train.items[place]
+    users = np.linspace(0, split.log.n_users - 1, min(split.log.n_users, _LOOKED_AT)).astype(np.int64)
+    train = split.train.take(users)
+    row, place = train.flat()
+    pairs = row * np.int64(split.log.n_items) + train.items[place]
     share = 1 - len(np.unique(pairs)) / max(1, len(pairs))
     if settings.repeat != "auto":
         return settings.repeat, f"items of the history: {settings.repeat}, as asked (--repeat)"

@@ -112,6 +112,26 @@ def fit(
     tell_fit(outcome, console)
 
 
+@app.command
+def prepare(data: Path, /, *, out: Path, read: Reading = None, console: Terminal) -> None:
+    """Turn a file of events that is larger than memory into a directory of memory maps, for `recsys fit DIR`.
+
+    Example: recsys prepare events.parquet --out events-prepared
+
+    Args:
+        data: Parquet, or delimited text in UTF-8.
+        out: Directory to make.
+        read: how to read the file.
+    """
+    from statewise.recsys.prepare import prepare as stream
+
+    with console.progress("Preparing") as bar:
+        log = stream(data, out, read, progress=bar.update)
+    facts = {"events": len(log), "users": log.n_users, "items": log.n_items, "fingerprint": log.fingerprint}
+    console.show(", ".join(f"{value:,} {name}" for name, value in list(facts.items())[:3]) + f": {out}")
+    console.result({"folder": str(out)} | facts)
+
+
 @app.command(alias="recommend")
 def predict(
     run: Path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,10 @@ __all__ = ["Row", "counts_of", "fit_counting", "judge", "judge_baselines", "too_
 
 _PAIRS = 10**9
 """Products that the neighbours' table may take."""
+_EVENTS = 10**7
+"""Training events that are counted in pairs in memory."""
+JUDGED = 20_000
+"""Users that judge a method in the scoreboard of a fit, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,7 @@ class Row:
 
 def counts_of(train: Histories, n_items: int) -> np.ndarray:
     """Training events of each item, (V,)."""
-    _, place = train.flat()
-    return np.bincount(train.items[place], minlength=n_items)
+    return train.counts(n_items)
 
 
 def fit_counting(name: str, train: Histories, n_items: int) -> Scorer:
@@ -51,6 +54,7 @@ def fit_counting(name: str, train: Histories, n_items: int) -> Scorer:
 def judge(scorer: Scorer, split: Split, repeat: Repeat, *, name: str, started: float, note: str = "") -> Row:
     """Score a method on the validation and the test cases."""
     popularity = counts_of(split.train, split.log.n_items)
+    split = judged_part(split)
 
     def score(cases: Cases, how: Repeat) -> Summary:
         return summarise(rank_cases(scorer, split.log, cases, repeat=how), popularity)
@@ -95,10 +99,23 @@ def judge_baselines(
     return rows
 
 
+def judged_part(split: Split, most: int = JUDGED) -> Split:
+    """The split with at most `most` validation and test cases, spread evenly over the users."""
+
+    def some(cases: Cases) -> Cases:
+        if len(cases) <= most:
+            return cases
+        return cases.take(np.linspace(0, len(cases) - 1, most).astype(np.int64))
+
+    return replace(split, valid=some(split.valid), test=some(split.test))
+
+
 def too_large(name: str, split: Split) -> str:
     """Why a baseline is not run on this split; empty when it is."""
     if name == "ease" and split.log.n_items > EASE_ITEMS:
         return f"not run: more than {EASE_ITEMS:,} items"
+    if name == "markov" and int((split.train_stop - split.log.starts[:-1]).sum()) > _EVENTS:
+        return f"not run: more than {_EVENTS:,} training events"
     if name == "itemknn":
         lengths = (split.train_stop - split.log.starts[:-1]).astype(np.float64)
         if (lengths**2).sum() > _PAIRS:

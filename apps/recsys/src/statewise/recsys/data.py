@@ -22,6 +22,7 @@ from statewise.recsys.clock import read_times
 from statewise.recsys.columns import find_columns
 from statewise.recsys.events import EventLog, build_log, codes_of
 from statewise.recsys.options import ReadOptions
+from statewise.recsys.prepare import is_prepared, open_prepared
 
 __all__ = ["Reading", "read"]
 
@@ -59,6 +60,9 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
     options = options or ReadOptions()
     if not sources:
         raise DataError("no data file is named", expected="a CSV or parquet file", fix="name one")
+    if len(sources) == 1 and is_prepared(sources[0]):
+        log = open_prepared(sources[0])
+        return Reading(log=log, notes=(Note("file", "a prepared log"),), sources=(str(sources[0]),))
     table = combine([_loaded(source, options) for source in sources])
     columns = find_columns(table, options)
     notes = [*table.notes, *columns.notes]

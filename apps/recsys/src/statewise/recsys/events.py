@@ -56,6 +56,14 @@ class Histories:
         first = np.cumsum(lengths) - lengths
         return row, np.arange(lengths.sum()) - first[row] + self.starts[row]
 
+    def counts(self, n_items: int) -> np.ndarray:
+        """Events of each item over all rows, (V,) int64, in tiles of rows: little is held at once."""
+        counts = np.zeros(n_items, dtype=np.int64)
+        for low in range(0, len(self), 65_536):
+            _, place = self.take(slice(low, low + 65_536)).flat()
+            counts += np.bincount(self.items[place], minlength=n_items)
+        return counts
+
     @classmethod
     def of(cls, rows: list[list[int]] | list[np.ndarray]) -> Histories:
         """From lists of item codes."""

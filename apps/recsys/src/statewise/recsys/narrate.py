@@ -8,7 +8,7 @@ from typing import Any
 from statewise.core.cli.console import Console
 from statewise.core.errors import Interrupted
 from statewise.recsys.api import Outcome
-from statewise.recsys.contest import Row, best_baseline
+from statewise.recsys.contest import JUDGED, Row, best_baseline
 from statewise.recsys.evaluate import Evaluation
 
 __all__ = ["COLUMNS", "document", "score_cells", "tell_evaluation", "tell_fit", "verdict"]
@@ -54,9 +54,10 @@ def tell_evaluation(found: Evaluation, console: Console) -> None:
 def protocol(outcome: Outcome) -> str:
     """How the figures came about, in one line."""
     split = outcome.split
+    users = min(JUDGED, len(split.test))
     history = {"exclude": "items of the history left out", "allow": "items of the history compete"}
     return (
-        f"test ({split.kind}; it chose nothing): {len(split.test):,} users, all {split.log.n_items:,} items "
+        f"test ({split.kind}; it chose nothing): {users:,} users, all {split.log.n_items:,} items "
         f"ranked, {history.get(outcome.repeat, 'only items of the history')}, ties at their mean rank, "
         f"data {split.log.fingerprint}, seed {outcome.settings.seed}"
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from statewise.core.report import PALETTE, Report, drawing
 from statewise.recsys.api import Outcome
+from statewise.recsys.contest import judged_part
 from statewise.recsys.narrate import COLUMNS, as_dict, protocol, score_cells, verdict
 
 __all__ = ["write_cases", "write_report"]
@@ -19,7 +20,8 @@ def write_cases(outcome: Outcome) -> None:
     """Figures of each test user and method, for `recsys compare`: cases.safetensors."""
     from safetensors.numpy import save
 
-    arrays: dict[str, np.ndarray] = {"user": outcome.split.test.user.astype(np.int64)}
+    judged = judged_part(outcome.split).test
+    arrays: dict[str, np.ndarray] = {"user": judged.user.astype(np.int64)}
     for row in outcome.rows:
         if row.test is not None:
             arrays |= {f"{row.method}/{name}": column for name, column in row.test.per_case.items()}
@@ -43,7 +45,7 @@ def write_report(outcome: Outcome) -> None:
     cells = [score_cells(row) for row in outcome.rows]
     page.table(COLUMNS, cells, caption=protocol(outcome), strong=[0])
     page.paragraph(
-        "NDCG@10, HR@10 and MRR rank all items. Coverage is the share of the catalogue among the ten first of all "
+        "NDCG@10, HR@10 and MRR rank all items. Coverage is the catalogue share of the first tens of all "
         "users, novelty the mean surprise of these in bits, debiased the NDCG@10 in which rare targets "
         "count as much as popular ones."
     )
@@ -118,7 +120,7 @@ def _curve(page: Report, outcome: Outcome) -> None:
 
 def _activity(page: Report, outcome: Outcome) -> None:
     """Accuracy by the length of the history."""
-    split = outcome.split
+    split = judged_part(outcome.split)
     lengths = split.test.stop - split.log.starts[split.test.user]
     edges = np.unique(np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1.0]).astype(int))
     rows: list[list[Any]] = []

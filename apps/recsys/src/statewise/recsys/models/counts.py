@@ -34,8 +34,7 @@ class Popularity:
     @classmethod
     def fit(cls, train: Histories, n_items: int) -> Popularity:
         """Count the training events."""
-        _, place = train.flat()
-        return cls(np.bincount(train.items[place], minlength=n_items))
+        return cls(train.counts(n_items))
 
     @property
     def n_items(self) -> int:

@@ -53,8 +53,7 @@ class SequenceTask:
         self.objective = objective
         train = split.train if train is None else train
         self.windows = windows(train, objective, model.config.encoder.length)
-        _, place = train.flat()
-        self.counts = np.bincount(train.items[place], minlength=model.n_items)
+        self.counts = train.counts(model.n_items)
         self.criterion = Loss(loss, torch.from_numpy(self.counts))
         self.log = split.log
         self.repeat: Repeat = repeat
