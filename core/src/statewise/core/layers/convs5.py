@@ -100,6 +100,16 @@ class ConvS5(Layer[ConvS5State]):
         self, x: Tensor, state: ConvS5State, reset: Tensor | None, lengths: Tensor | None
     ) -> tuple[Tensor, ConvS5State]:
         self._check_frame(x)
+        return self.over(x, state, reset, lengths)
+
+    def over(
+        self,
+        x: Tensor,
+        state: ConvS5State,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, ConvS5State]:
+        """`sequence` for frames of any size, with a state of that size: no parameter depends on it."""
         a, factor = self.discretise()
         h, last = linear_scan(a, self._write(x, factor), state.h, reset=reset)
         return self._read(h, x), ConvS5State(at_end(h, last, state.h, lengths))

@@ -108,9 +108,10 @@ def _drawn(config: ArrowConfig, rng: np.random.Generator) -> tuple[Image.Image, 
 
 def _angle(points: bool, radius: float, dx: float, dy: float, share: float) -> float:
     """The arrow's direction: inside the cone of the disc, or outside of it."""
-    distance = math.hypot(dx, dy)
+    square = dx**2 + dy**2
     reach = radius / _NEAR if points else radius * _NEAR
-    half = math.acos(math.sqrt(max(0.0, 1 - (reach / distance) ** 2)))
+    # the published images are drawn with the magnitude, also where the arrow's middle is within reach
+    half = math.acos(abs((square - reach**2) / square) ** 0.5)
     towards = math.atan2(dy, dx)
     if points:
         return towards - half + 2 * half * share
@@ -128,4 +129,4 @@ def _arrow(
     stroke = length // 2.5
     for turn in (0.5, -0.5):
         end = tip[0] - stroke * math.cos(angle + turn), tip[1] - stroke * math.sin(angle + turn)
-        draw.line([tip, end], fill="black", width=width)
+        draw.line([end, tip], fill="black", width=width)  # wide lines differ by their direction

@@ -1,0 +1,87 @@
+"""Next-frame prediction for the shared loop: all frames of a clip at once, each from the true ones before it.
+
+Letters: n clips, B batch, T frames, C channels, Y and X pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from statewise.vision.video.metrics import frame_scores
+from statewise.vision.video.models.frame_model import FrameModel, rollout
+
+__all__ = ["VideoTask", "baseline_scores", "rollout_scores"]
+
+_AT_ONCE = 16
+
+
+class VideoTask:
+    """Squared and absolute error of the next frame; chosen by the error of a rollout.
+
+    Args:
+        model: predicts frames.
+        clips: (n, T, C, Y, X) bytes.
+        train: indices that train.
+        validation: indices that choose the weights.
+        given: frames that a rollout is shown.
+    """
+
+    monitor = "val_mse"
+
+    def __init__(
+        self, model: FrameModel, clips: np.ndarray, train: np.ndarray, validation: np.ndarray, given: int
+    ) -> None:
+        self.network = model
+        self.model: nn.Module = model
+        self.clips, self.given, self._validation = clips, given, validation
+        self._train = torch.from_numpy(train)
+
+    @property
+    def size(self) -> int:
+        return len(self._train)
+
+    def batch(self, indices: Tensor) -> Any:
+        return torch.from_numpy(self.clips[self._train[indices].numpy()]).float() / 255
+
+    def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
+        predicted, _ = model(batch[:, :-1])
+        gap = predicted - batch[:, 1:]
+        return 0.5 * gap.square().mean() + 0.5 * gap.abs().mean()
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        scores = rollout_scores(self.network, self.clips[self._validation], self.given)
+        return {f"val_{name}": float(values.mean()) for name, values in scores.items()}
+
+
+@torch.no_grad()
+def rollout_scores(model: FrameModel, clips: np.ndarray, given: int) -> dict[str, Tensor]:
+    """Figures of a rollout over what follows the frames given, (n, T - given) each."""
+    device = next(model.parameters()).device
+    parts = []
+    for begin in range(0, len(clips), _AT_ONCE):
+        true = torch.from_numpy(clips[begin : begin + _AT_ONCE]).float().to(device) / 255
+        predicted = rollout(model, true[:, :given], true.shape[1] - given)
+        parts.append({name: one.cpu() for name, one in frame_scores(predicted, true[:, given:]).items()})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def baseline_scores(clips: np.ndarray, given: int, mean: np.ndarray) -> dict[str, dict[str, Tensor]]:
+    """The same for repeating the last frame given, and for the mean frame of the training clips.
+
+    Args:
+        clips: (n, T, C, Y, X) bytes.
+        given: frames that are shown.
+        mean: (C, Y, X) from 0 to 1.
+    """
+    true = torch.from_numpy(clips).float() / 255
+    later = true[:, given:]
+    still = true[:, given - 1 : given].expand_as(later)
+    average = torch.from_numpy(mean).float().expand_as(later)
+    return {
+        "last frame": frame_scores(still, later),
+        "mean frame": frame_scores(average, later),
+    }
