@@ -105,7 +105,8 @@ def _fit_online(
         ends = f"after {learner.total:,} steps" + ("" if until is None else f", or at a return of {until:g}")
         say(f"training ends {ends}; override with --steps, --until and --budget")
     try:
-        with threads(settings.threads, parameters=parameters):
+        # one thread: rollouts are small steps, which a second thread slows down even for large networks
+        with threads(settings.threads or 1, parameters=parameters):
             result = learn(learner, run, plan, progress=progress)
     except Interrupted:
         _save(name, learner, spec, run)

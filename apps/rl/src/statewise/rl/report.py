@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from statewise.core.report import PALETTE, Report, drawing, png
+from statewise.rl.collect import record_episodes
+from statewise.rl.evaluation import SEEDS
 from statewise.rl.scoreboard import COLUMNS, verdict
 
 if TYPE_CHECKING:
     from statewise.rl.api import Outcome
 
 __all__ = ["write_report"]
+
+_CONTEXT, _AHEAD = 8, 15
+"""Real steps before, and steps of, what a world model is shown to foresee."""
 
 
 def write_report(outcome: Outcome) -> None:
@@ -38,6 +45,8 @@ def write_report(outcome: Outcome) -> None:
         page.heading("Training")
         run.write_bytes("training.png", png(figure))
         page.figure(figure, caption="the course of training, by step")
+    if outcome.policy.family == "drama" and outcome.policy.interface.is_image:
+        _foreseen(page, outcome)
     page.facts(
         {
             "steps": fitted.steps,
@@ -77,6 +86,39 @@ def _course(outcome: Outcome) -> Any:
         axes.legend(loc="best")
         axes.margins(x=0.01)
     return figure
+
+
+def _foreseen(page: Report, outcome: Outcome) -> None:
+    """What the world model foresees over fifteen steps, beside what came."""
+    from PIL import Image
+
+    from statewise.rl.drama.openloop import open_loop, strip
+
+    policy = outcome.policy
+    network: Any = policy.network
+    recorded = record_episodes(policy.spec, policy.actor(greedy=False), episodes=8, seed=SEEDS)
+    length = _CONTEXT + _AHEAD
+    long = [one for one in recorded if len(one.rewards) >= length]
+    if not long:
+        return
+    face = policy.interface
+    seen = torch.from_numpy(np.stack([face.flat(one.observations[:length]) for one in long]))
+    hot = torch.from_numpy(np.stack([face.encode_action(one.actions[:length]) for one in long]))
+    found = open_loop(network.world, seen, hot, _CONTEXT)
+    out = io.BytesIO()
+    Image.fromarray(strip(found, face.observation)).save(out, format="PNG")
+    outcome.run.write_bytes("foreseen.png", out.getvalue())
+    model, copied = (float(error.mean()) for error in found.errors())
+    page.heading("What the world model foresees")
+    with drawing(width=9.0, height=1.6) as (figure, axes):
+        axes.imshow(strip(found, face.observation))
+        axes.axis("off")
+    page.figure(
+        figure,
+        caption=f"above: what came; below: what was foreseen after {_CONTEXT} real steps, from the actions "
+        f"alone; mean squared error {model:.5f}, of repeating the last picture {copied:.5f}",
+        kind="png",
+    )
 
 
 def _spread(outcome: Outcome) -> Any:
