@@ -438,6 +438,33 @@ def compare(runs: list[Path], /, *, console: Terminal) -> None:
 
 
 @app.command
+def export(
+    run: Path,
+    /,
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="Directory to write to; by default `onnx` in the run.")
+    ] = None,
+    batch_size: int = 1,
+    console: Terminal,
+) -> None:
+    """Write the networks and linear maps of a run as ONNX files, with a description beside each.
+
+    Example: forecast export runs/sales-tpgn
+
+    Args:
+        run: Run directory.
+        batch_size: Windows that a file takes at a time.
+    """
+    from statewise.timeseries.export import export_run
+
+    done = export_run(run, out, batch_size=batch_size)
+    for one in done:
+        console.show(str(one.path))
+    console.result({"files": [one.description | {"path": str(one.path)} for one in done]})
+
+
+@app.command
 def serve(
     run: Path,
     /,

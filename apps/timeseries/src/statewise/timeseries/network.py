@@ -152,6 +152,11 @@ class NetworkForecaster(Forecaster, Generic[C]):
         model.to(resolve_device(context.device)).eval()
         self._fitted, self._threads, self.result = (inputs, model), context.threads, None
 
+    @property
+    def fitted(self) -> tuple[Inputs, nn.Module]:
+        """What it sees of a series, and the network; only after `fit` or `restore`."""
+        return self._get_fitted()
+
     def _get_fitted(self) -> tuple[Inputs, nn.Module]:
         if self._fitted is None:
             raise RuntimeError(f"{type(self).__name__}: fit or restore comes first")
