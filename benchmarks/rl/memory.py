@@ -26,7 +26,7 @@ EPISODES = 20
 LENGTHS = (20, 100, 200)
 TASKS = {
     "tmaze": (EnvironmentSpec(id="tmaze", options={"length": 20}), 60_000, 0.95),
-    "repeat-previous": (EnvironmentSpec(id="repeat-previous", options={"lag": 4}), 100_000, None),
+    "repeat-previous": (EnvironmentSpec(id="repeat-previous", options={"lag": 4}), 80_000, None),
 }
 
 PROTOCOL = {
@@ -36,7 +36,7 @@ PROTOCOL = {
     "GRU; mlp has the same block without memory",
     "training": "PPO, 16 environments of 128 steps, 6 epochs of 4 minibatches of whole environments, rate "
     "0.001 falling linearly, discount 0.99, lambda 0.95; T-maze 60,000 steps at most and until 0.95 on "
-    "validation episodes, RepeatPrevious 100,000 steps",
+    "validation episodes, RepeatPrevious 80,000 steps",
     "weights": "those of the best validation episodes, whose seeds are apart from all others",
     "evaluation": f"{EPISODES} fresh episodes per run, greedy; interquartile mean over three runs and a 95 % "
     "bootstrap interval over runs and episodes",

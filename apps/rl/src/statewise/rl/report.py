@@ -83,6 +83,7 @@ def _course(outcome: Outcome) -> Any:
                     x, y, color=PALETTE[place], label=label, marker="o" if place else None, markersize=3
                 )
         axes.set_xlabel("steps")
+        axes.set_ylabel("return" if "train_return" in names else "loss")
         axes.legend(loc="best")
         axes.margins(x=0.01)
     return figure
