@@ -1,11 +1,11 @@
-"""Train the weights that come with `speech enhance`, from recordings that can be fetched, and put them in place.
+"""Train the weights that come with `speech enhance`, from recordings that can be fetched; put them in place.
 
     uv run --with av python scripts/train_speech_weights.py --data DIR --budget 2h
 
-DIR holds, in folders, recordings of the layout that `benchmarks/speech` uses (train/, extra/, rir/, valid/ and
-vb_train6/), and the Debian packages of `speech data` (apt-get download asterisk-core-sounds-en-g722 and so on for
-es, fr and it), whose G.722 prompts are decoded into DIR/asterisk once. The weights are chosen on valid/ and
-vb_train6/ only. `--resume RUN` goes on with a run, with a new budget for the whole of it.
+DIR holds recordings in the layout that `benchmarks/speech` uses (train/, extra/, rir/, valid/, vb_train6/),
+and the Debian packages of `speech data` (apt-get download asterisk-core-sounds-en-g722, and es, fr, it), whose
+G.722 prompts are decoded into DIR/asterisk once. The weights are chosen on valid/ and vb_train6/ only.
+`--resume RUN` goes on with a run.
 """
 
 from __future__ import annotations

@@ -48,10 +48,11 @@ def rnnoise():
 
 
 def logmmse():
-    from logmmse import logmmse as filtered
+    from logmmse.logmmse import logmmse as filtered  # what the package's own reader of formats stands around
 
     def run(x):
-        return np.asarray(filtered(x.astype(np.float64), RATE), dtype=np.float32)
+        y, _ = filtered(x.astype(np.float64) + np.finfo(np.float64).eps, RATE, 6, 0, 0.15, None)
+        return np.asarray(y, dtype=np.float32).reshape(-1)
 
     return run, "logmmse"
 

@@ -200,6 +200,11 @@ BROKEN = (
     Broken("list with a missing file", list_with_a_gap, ("files.txt, line 3", "b.wav")),
     Broken("no such list", lambda folder: [f"@{folder / 'none.txt'}"], ("none.txt", "no such list")),
     Broken(
+        "option that does not exist",
+        lambda folder: [str(sound("a.wav")(folder)), "--modle", "wiener"],
+        ("there is no option '--modle'",),
+    ),
+    Broken(
         "mix beyond one",
         lambda folder: [str(sound("a.wav")(folder)), "--mix", "1.5"],
         ("mix", "from 0 to 1"),

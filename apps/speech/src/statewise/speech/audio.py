@@ -201,6 +201,7 @@ class SoundWriter:
             self._target.seek(0)
             shutil.copyfileobj(self._target, sys.stdout.buffer)
             sys.stdout.buffer.flush()
+            self._target.close()
 
     def write(self, block: np.ndarray) -> None:
         """Write (n, C) samples."""
@@ -215,6 +216,8 @@ class SoundWriter:
     def _drop(self) -> None:
         if self._part is not None:
             self._part.unlink(missing_ok=True)
+        else:
+            self._target.close()
 
 
 def read_sound(path: str | Path) -> tuple[np.ndarray, SoundInfo]:

@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 from statewise.core.cli.app import App
 from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed, Terminal, Threads
 from statewise.speech import __version__
+from statewise.speech.models import DEFAULT
 
 __all__ = ["app", "main"]
 
@@ -24,6 +25,8 @@ SOUND = Group("Sound", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 DATA = Group("Data", sort_key=4)
 
+Sources = Annotated[list[str], Parameter(allow_leading_hyphen=True)]
+"""Inputs; the hyphen is for `-`, and `output_of` refuses what was meant to be an option."""
 Model = Annotated[str, Parameter(help="A name out of `speech models`, or the directory of a run.")]
 Channels = Annotated[
     Literal["each", "mid", "mono"],
@@ -47,7 +50,7 @@ Limit = Annotated[
 
 @app.command(alias="predict")
 def enhance(
-    sources: list[str],
+    sources: Sources,
     /,
     *,
     out: Annotated[
@@ -56,7 +59,7 @@ def enhance(
             alias="-o", group=OUTPUT, help="File for one input, folder for several; else beside each input."
         ),
     ] = None,
-    model: Model = "frcrn-tiny-causal",
+    model: Model = DEFAULT,
     channels: Channels = "each",
     high_band: HighBand = "follow",
     mix: Mix = 1.0,
@@ -150,7 +153,7 @@ def fit(
     valid_clean: Folders = None,
     valid_noise: Folders = None,
     pairs: Annotated[tuple[str, str] | None, Parameter(group=DATA, show_default=False)] = None,
-    model: str = "frcrn-tiny-causal",
+    model: str = DEFAULT,
     loss: Literal["compressed", "paper"] = "compressed",
     snr: tuple[float, float] = (-5.0, 20.0),
     length: float | None = None,
@@ -279,7 +282,7 @@ def score(
 @app.command
 def stream(
     *,
-    model: Model = "frcrn-tiny-causal",
+    model: Model = DEFAULT,
     encoding: Literal["s16le", "f32le"] = "s16le",
     threads: Threads = None,
     console: Terminal,
@@ -306,7 +309,7 @@ def vad(
     sources: list[str],
     /,
     *,
-    model: Model = "frcrn-tiny-causal",
+    model: Model = DEFAULT,
     out: Annotated[
         Path | None, Parameter(alias="-o", help="CSV file; by default the table is printed.")
     ] = None,
@@ -334,7 +337,7 @@ def export(
     path: Path,
     /,
     *,
-    model: Model = "frcrn-tiny-causal",
+    model: Model = DEFAULT,
     batch_size: int = 1,
     format: Literal["onnx", "pt2"] = "onnx",
     console: Terminal,

@@ -19,13 +19,13 @@ from statewise.speech import metrics, pretrained
 from statewise.speech.corpus import Clip, Corpus, read_corpus
 from statewise.speech.mixing import Mixer
 from statewise.speech.models import MODELS, build
-from statewise.speech.models.enhancer import Enhancer, enhance
+from statewise.speech.models.enhancer import Enhancer, Trained, enhance
 from statewise.speech.separation import SeparationTask
 from statewise.speech.settings import EPOCH, FitSettings
 from statewise.speech.task import EnhancementTask, Pair
 from statewise.speech.validation import held_out, mixtures, paired
 
-__all__ = ["BASELINES", "FitOutcome", "Score", "fit_run", "resume_run", "scoreboard"]
+__all__ = ["BASELINES", "FitOutcome", "Score", "fit_run", "make_up", "resume_run", "scoreboard"]
 
 BASELINES = ("noisy", "gating", "wiener")
 SNRS = (0.0, 5.0, 10.0)
@@ -34,6 +34,8 @@ VALIDATED = 40
 """Validation mixtures at most."""
 SEPARATED = 4.0
 """Seconds of a validation mixture of speakers."""
+LOUDEST = 3.0
+"""The largest factor that makes up for a low level; a model that would need more has not learnt anything."""
 LONGEST = 8.0
 """Seconds of a validation mixture at most."""
 
@@ -191,6 +193,8 @@ def _fit(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     model.to("cpu")
     with threads(settings.threads, parameters=parameters):
+        if isinstance(model, Trained):
+            make_up(model, data.pairs)
         if isinstance(task, SeparationTask):
             scores = _separation_scores(settings.model, task)
         else:
@@ -235,6 +239,16 @@ def _tell(corpus: Corpus, say: Say) -> None:
 
 def _shortened(clip: Clip, rate: int) -> Clip:
     return replace(clip, samples=clip.samples[: round(LONGEST * rate)])
+
+
+@torch.inference_mode()
+def make_up(model: Trained, pairs: Sequence[Pair]) -> None:
+    """Make the speech in the output as loud as the clean one: the factor is sum <s, s> / sum <y, s>."""
+    model.makeup.fill_(1.0)
+    products = np.array([[_enhanced(model, p.noisy) @ p.clean, p.clean @ p.clean] for p in pairs])
+    share = float(np.divide(*products.sum(axis=0)))
+    if share > 1 / LOUDEST:
+        model.makeup.fill_(1 / share)
 
 
 def _separation_scores(name: str, task: SeparationTask) -> list[Score]:

@@ -13,12 +13,10 @@ from statewise.core.config import config_class, from_dict, to_dict
 from statewise.core.errors import UserError
 from statewise.core.registry import canonical
 from statewise.core.train import load_model, save_model
-from statewise.speech.models import MODELS, build
+from statewise.speech.models import DEFAULT, MODELS, build
 
 __all__ = ["DEFAULT", "Loaded", "load", "save", "shipped"]
 
-DEFAULT = "frcrn-tiny-causal"
-"""The model with weights in the package that `speech enhance` takes by itself."""
 KIND = "speech"
 
 
@@ -27,7 +25,7 @@ class Loaded:
     """A model that is ready to be used."""
 
     name: str
-    """What it is called: `frcrn-tiny-causal`, or the directory it came from."""
+    """What it is called: `recurrent-mask-gru`, or the directory it came from."""
     model: nn.Module
     metadata: dict[str, Any]
     """What was saved beside the weights: training data, hours, scores."""

@@ -10,6 +10,7 @@ from statewise.core.config import require
 from statewise.core.errors import ConfigError
 from statewise.core.train.config import FitConfig
 from statewise.speech.mixing import MixingConfig
+from statewise.speech.models import DEFAULT
 
 __all__ = ["BUDGET", "EPOCH", "FitSettings", "Loss"]
 
@@ -36,7 +37,7 @@ class FitSettings:
     """Noise for it."""
     pairs: tuple[str, str] | None = None
     """A folder of clean and one of noisy files of the same names, which choose the weights too."""
-    model: str = "frcrn-tiny-causal"
+    model: str = DEFAULT
     """`MODEL` or `MODEL-PRESET`."""
     loss: Loss = "compressed"
     """The compressed spectral loss with SI-SNR, or that of the paper; PIT for separation."""

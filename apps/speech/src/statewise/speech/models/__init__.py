@@ -9,7 +9,10 @@ from statewise.core.registry import Entry, Registry, preset
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MODELS", "build"]
+__all__ = ["DEFAULT", "MODELS", "build"]
+
+DEFAULT = "recurrent-mask-gru"
+"""What is taken by itself: a model with weights in the package."""
 
 MODELS = Registry(
     "speech model",

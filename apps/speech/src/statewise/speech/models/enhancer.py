@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from statewise.speech.stft import STFT
 
-__all__ = ["Enhancer", "enhance"]
+__all__ = ["Enhancer", "Trained", "detached", "enhance", "initial"]
 
 
 class Enhancer(nn.Module, ABC):
@@ -67,6 +67,20 @@ class Enhancer(nn.Module, ABC):
         """The state before the first frame; None where there is none."""
 
 
+class Trained(Enhancer):
+    """An enhancer with parameters, and one factor on its output.
+
+    SI-SNR does not see the level, so what has been trained with it may be a few dB low; a fit measures by how
+    much and makes up for it.
+    """
+
+    makeup: Tensor
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.register_buffer("makeup", torch.ones(()))
+
+
 def enhance(model: Enhancer, x: Tensor) -> Tensor:
     """Whole signals at once: (B, N) to (B, N)."""
     spectrum, _ = model(model.stft.spectrum(x))
@@ -84,9 +98,3 @@ def detached(state: Any) -> Any:
         return None if state is None else state.detach().clone()
     parts = [detached(part) for part in state]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-
-
-def same_dtype(spectrum: Tensor, model: nn.Module) -> Tensor:
-    """The spectrum in the precision of the model's parameters."""
-    parameter = next(model.parameters(), torch.empty(0))
-    return spectrum.to(parameter.dtype)

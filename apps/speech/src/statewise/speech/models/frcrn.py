@@ -43,7 +43,7 @@ from statewise.speech.models.complex_parts import (
     RunningMean,
     RunningMeanState,
 )
-from statewise.speech.models.enhancer import Enhancer, initial
+from statewise.speech.models.enhancer import Trained, initial
 
 __all__ = ["FRCRN", "FRCRNConfig", "FRCRNState"]
 
@@ -117,7 +117,7 @@ class FRCRNState(NamedTuple):
     unets: tuple[UNetState, ...]
 
 
-class FRCRN(Enhancer):
+class FRCRN(Trained):
     """The cascade; see the module."""
 
     learning_rate: ClassVar[float] = 2e-3
@@ -155,7 +155,7 @@ class FRCRN(Enhancer):
         state = initial(self, spectrum, state)
         mask, state = self.mask(spectrum, state)
         re, im = spectrum.unbind(-1)
-        gain, turn = mask.unbind(1)
+        gain, turn = (self.makeup * mask).unbind(1)
         return torch.stack([gain * re - turn * im, gain * im + turn * re], dim=-1), state
 
     def mask(self, spectrum: Tensor, state: FRCRNState | None) -> tuple[Tensor, FRCRNState | None]:

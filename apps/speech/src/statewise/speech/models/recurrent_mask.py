@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from statewise.core.blocks import Stack, StackConfig
 from statewise.core.config import require
 from statewise.speech.models.complex_parts import RunningMean, RunningMeanState
-from statewise.speech.models.enhancer import Enhancer
+from statewise.speech.models.enhancer import Trained
 
 __all__ = ["RecurrentMask", "RecurrentMaskConfig", "RecurrentMaskState"]
 
@@ -67,7 +67,7 @@ class RecurrentMaskState(NamedTuple):
     stack: Any
 
 
-class RecurrentMask(Enhancer):
+class RecurrentMask(Trained):
     """The model; see the module."""
 
     learning_rate: ClassVar[float] = 1.5e-3
@@ -110,7 +110,7 @@ class RecurrentMask(Enhancer):
             h = h[:, None]
         else:
             h, stack = self.stack(x, state.stack)
-        gain = torch.sigmoid(self.outputs(h))
+        gain = self.makeup * torch.sigmoid(self.outputs(h))
         return spectrum * gain[..., None], RecurrentMaskState(level, stack)
 
     def initial_state(self, batch_size: int) -> RecurrentMaskState:
