@@ -25,6 +25,7 @@ from statewise.timeseries.columns import find_times, unpivot
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.future import fill_covariates, settle_ahead
 from statewise.timeseries.grid import Fit, fit_frequency, fit_steps, use_frequency
+from statewise.timeseries.holiday import holiday_note, with_holidays
 from statewise.timeseries.identity import find_ids
 from statewise.timeseries.notes import daylight_saving, gap_notes, last_stamp, series_notes, time_note
 from statewise.timeseries.options import ReadOptions
@@ -145,6 +146,9 @@ def _assembled(found: _Found, options: ReadOptions, notes: list[Note]) -> Readin
         *series_notes(series, gaps, None if ahead.covariates else last_stamp(grid)),
     ]
     panel = _panel(series, grid, found, ahead.covariates)
+    if options.holidays is not None:
+        panel = with_holidays(panel, options.holidays)
+        notes.append(holiday_note(panel, options.holidays))
     return Reading(panel=panel, notes=tuple(notes), gaps=gaps, repeats=_repeats(given, grid, series))
 
 

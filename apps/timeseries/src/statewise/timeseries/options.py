@@ -27,6 +27,8 @@ class ReadOptions:
     """Columns to forecast; default: every numeric column."""
     covariates: tuple[str, ...] = ()
     """Numeric columns that help and are known ahead: fill them in the rows whose target is blank."""
+    holidays: str | None = None
+    """Country whose public holidays are given as a covariate, such as `DE`, or a part of one, `US-CA`."""
     date_format: str | None = None
     """How dates are written: `dmy`, `mdy`, `ymd`, `epoch`, `excel`, or a pattern such as `%d.%m.%Y %H:%M`."""
     frequency: str | None = None
