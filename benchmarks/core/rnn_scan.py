@@ -49,8 +49,11 @@ def measure(cell: str) -> dict[str, Any]:
     leaves = [u, *module.parameters()]
 
     def ours() -> torch.Tensor:
-        x = torch.nn.functional.linear(u, module.weight_ih_l0, module.bias_ih_l0)
-        return rnn_scan(cell, x, module.weight_hh_l0[None], bias=module.bias_hh_l0)[0]
+        if cell == "gru":  # one of its biases is multiplied by a gate
+            x = torch.nn.functional.linear(u, module.weight_ih_l0, module.bias_ih_l0)
+            return rnn_scan(cell, x, module.weight_hh_l0[None], bias=module.bias_hh_l0)[0]
+        x = torch.nn.functional.linear(u, module.weight_ih_l0)
+        return rnn_scan(cell, x, module.weight_hh_l0[None], bias=module.bias_ih_l0 + module.bias_hh_l0)[0]
 
     def theirs() -> torch.Tensor:
         return module(u)[0]

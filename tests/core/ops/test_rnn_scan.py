@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from statewise.core.errors import UserError
+from statewise.core.ops import threads
 from statewise.core.ops.dispatch import use_backend
 from statewise.core.ops.rnn_scan import CELLS, rnn_scan
 
@@ -160,3 +161,23 @@ def test_errors_name_the_argument():
         rnn_scan("lstm", x, weight[:, :-1])
     with pytest.raises(UserError, match="2 tensors"):
         rnn_scan("lstm", x, weight, state[:1], bias=bias)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "diag-lstm"])
+def test_same_bits_for_any_number_of_threads_and_any_company(cell, monkeypatch):
+    """Rows are taken eight, four or one at a time: their results do not tell."""
+    monkeypatch.setattr(threads, "GRAIN", 1)
+    x, weight, state, bias = inputs_of(cell, 13, 9, 1 if CELLS[cell].diagonal else 2, 20, torch.float32)
+    reset = torch.rand(13, 9, generator=torch.Generator().manual_seed(5)) < 0.2
+    outcomes = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            outcomes.append(values_and_gradients(cell, (x, weight, state, bias), "cpu", reset=reset))
+    finally:
+        torch.set_num_threads(1)
+    for outcome in outcomes[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(outcomes[0], outcome, strict=True))
+    few = (x[:2], weight, tuple(part[:2] for part in state), bias)
+    y, *_ = values_and_gradients(cell, few, "cpu", reset=reset[:2])
+    assert torch.equal(y, outcomes[0][0][:2])

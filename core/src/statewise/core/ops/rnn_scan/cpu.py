@@ -14,7 +14,7 @@ from torch import Tensor
 
 from statewise.core.ops.buffers import empty
 from statewise.core.ops.rnn_scan.cells import CELLS
-from statewise.core.ops.rnn_scan.cpu_product import DEPTH, STRIP, add_outer, group, packed, product
+from statewise.core.ops.rnn_scan.cpu_product import ROOM, STRIP, add_outer, group, packed, product
 from statewise.core.ops.rnn_scan.cpu_rows import CODES, OPTIONS, copy, copy_rows, fill, fill_rows
 from statewise.core.ops.rnn_scan.cpu_rows import backward as row_backward
 from statewise.core.ops.rnn_scan.cpu_rows import backward_diagonal as row_backward_diagonal
@@ -93,7 +93,7 @@ def _run_gradient(cell, grad, tiles, states, kept, d, dx, dz, all_dz, reset, end
 def _weight_gradient(dz, tiles, d_weight, room, lo, hi):
     """d_weight (H, G*W, W) += sum of dz h' over batch and time, for the rows lo..hi in strips, head by head.
 
-    dz (B, L, H, G, W), tiles of the states h (H, ...), room (strips, DEPTH * STRIP).
+    dz (B, L, H, G, W), tiles of the states h (H, ...), room (strips, ROOM).
     """
     batch, length, heads, _, width = dz.shape
     gates, item = d_weight.shape[1], lo
@@ -226,9 +226,9 @@ def backward(
         over(heads * batch, dx.numel(), _run_gradient, CODES[cell], *arrays)
         dz = all_dz if cell == "gru" else dx
         hidden = states[:, :, :, 0].permute(1, 2, 0, 3).reshape(heads, batch * length, width)
-        d_weight = weight.new_zeros(weight.shape)
+        d_weight = empty(weight.shape, weight.dtype).zero_()
         strips = heads * -(-weight.shape[1] // STRIP)
-        room = weight.new_empty(strips, DEPTH * STRIP)
+        room = weight.new_empty(strips, ROOM)
         arrays = [tensor.detach().numpy() for tensor in (dz, packed(hidden), d_weight, room)]
         over(strips, dx.numel(), _weight_gradient, *arrays)
         if bias is not None:
