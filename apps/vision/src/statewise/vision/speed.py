@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from statewise.core.train import threads
 from statewise.vision.models import build
 
-__all__ = ["Timing", "extra_memory", "race_models", "seconds_in_turns"]
+__all__ = ["Timing", "extra_memory", "peak_growth", "race_models", "seconds_in_turns"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -114,9 +115,28 @@ def _measure(name: str, height: int, width: int, precision: str) -> int:
     with torch.inference_mode():
         network(torch.zeros(1, 3, 64, 64, dtype=PRECISIONS[precision]))
         images = torch.zeros(1, 3, height, width, dtype=PRECISIONS[precision])
+        return peak_growth(lambda: network(images))
+
+
+def peak_growth(run: Callable[[], object]) -> int:
+    """Bytes by which `run` raises the resident memory of this process at its peak.
+
+    Linux can reset its count of the peak; elsewhere only what exceeds all peaks so far is seen.
+    """
+    resets = Path("/proc/self/clear_refs")
+    if not resets.exists():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        network(images)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        run()
+        return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    resets.write_text("5")
+    before = _kilobytes("VmRSS")
+    run()
+    return 1024 * max(0, _kilobytes("VmHWM") - before)
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 if __name__ == "__main__":

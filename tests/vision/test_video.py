@@ -1,0 +1,230 @@
+"""Video: clips, figures, models as loops and streams, exact equivariance, and a run from end to end."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from statewise.core.errors import DataError
+from statewise.vision.video.api import evaluate_video, load_video, predict_video, train_video
+from statewise.vision.video.clips import open_clips, read_clip
+from statewise.vision.video.metrics import frame_scores
+from statewise.vision.video.models import VIDEO_MODELS, build_video
+from statewise.vision.video.models.frame_model import rollout
+from statewise.vision.video.moving import moving_clips
+from statewise.vision.video.settings import VideoSettings
+from statewise.vision.video.task import baseline_scores
+
+SMALL = {
+    "convs5": {"d_model": 6, "d_state": 8, "depth": 2},
+    "convlstm": {"d_model": 6, "depth": 2},
+    "fernn": {"d_model": 4, "depth": 1},
+}
+DIGITS = np.random.default_rng(0).integers(0, 255, (5, 8, 8), dtype=np.uint8)
+
+
+def small(name: str):
+    return build_video(name, **SMALL[name])
+
+
+@pytest.mark.parametrize("name", list(VIDEO_MODELS))
+@torch.no_grad()
+def test_all_frames_at_once_equal_a_stream(name):
+    model = small(name)
+    frames = torch.rand(2, 9, 1, 8, 12)
+    whole, last = model(frames)
+    state, steps = None, []
+    for frame in frames.unbind(1):
+        after, state = model.step(frame, state)
+        steps.append(after)
+    torch.testing.assert_close(torch.stack(steps, 1), whole, rtol=0, atol=1e-5)
+    first, state = model(frames[:, :4])
+    second, state = model(frames[:, 4:], state)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_convs5_streams_for_five_hundred_frames():
+    model = small("convs5")
+    frames = torch.rand(1, 500, 1, 4, 4)
+    whole, _ = model(frames)
+    state = None
+    for t in range(500):
+        after, state = model.step(frames[:, t], state)
+    torch.testing.assert_close(after, whole[:, -1], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_future_does_not_reach_back():
+    for name in VIDEO_MODELS:
+        model = small(name)
+        frames = torch.rand(1, 6, 1, 8, 8)
+        before = model(frames)[0][:, :3]
+        frames[:, 3:] = 0
+        torch.testing.assert_close(model(frames)[0][:, :3], before, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_rollout_feeds_its_own_frames_back():
+    model = small("convlstm")
+    seen = torch.rand(1, 4, 1, 8, 8)
+    found = rollout(model, seen, 3)
+    by_hand = seen
+    for t in range(3):
+        by_hand = torch.cat([by_hand, model(by_hand)[0][:, -1:]], 1)
+        torch.testing.assert_close(found[:, t], by_hand[:, -1], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_fernn_is_exact_under_motion_by_whole_pixels():
+    model = small("fernn").double()
+    still = torch.rand(1, 1, 1, 9, 10, dtype=torch.float64).expand(-1, 6, -1, -1, -1)
+    moved = torch.stack([still[:, t].roll((t, -t), (-2, -1)) for t in range(6)], 1)
+    plain, shifted = model(still)[0], model(moved)[0]
+    inner = torch.stack([shifted[:, t].roll((-t, t), (-2, -1)) for t in range(6)], 1)
+    # the velocity (1, -1) of the still clip becomes (0, 0): only velocities at the rim have no partner
+    wide = build_video("fernn", **SMALL["fernn"], reach=1).double()
+    wide.load_state_dict(model.state_dict())
+    state_a = wide(still)[1][:, wide.velocities.index((0, 0))]
+    state_b = wide(moved)[1][:, wide.velocities.index((1, -1))]
+    torch.testing.assert_close(state_b, state_a.roll((5, -5), (-2, -1)), rtol=0, atol=1e-12)
+    assert inner.shape == plain.shape
+
+
+@torch.no_grad()
+def test_fernn_is_exact_under_shifts_of_the_clip():
+    model = small("fernn").double()
+    frames = torch.rand(1, 5, 1, 8, 9, dtype=torch.float64)
+    plain, moved = model(frames)[0], model(frames.roll((3, 2), (-2, -1)))[0]
+    torch.testing.assert_close(moved, plain.roll((3, 2), (-2, -1)), rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_convlstm_equals_its_equations():
+    layer = small("convlstm").layers[0].double()
+    x = torch.randn(1, 4, 6, 3, 3, dtype=torch.float64)
+    h = c = torch.zeros(1, 6, 3, 3, dtype=torch.float64)
+    wanted = []
+    for t in range(4):
+        joined = torch.cat([layer.inputs.weight, layer.carried.weight], 1)
+        gates = F.conv2d(torch.cat([x[:, t], h], 1), joined, layer.inputs.bias, padding=1)
+        i, f, g, o = gates.chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        wanted.append(h)
+    start = (torch.zeros_like(h), torch.zeros_like(h))
+    torch.testing.assert_close(layer(x, start)[0], torch.stack(wanted, 1), rtol=0, atol=1e-12)
+
+
+def test_figures_of_frames():
+    true = torch.zeros(1, 2, 1, 16, 16)
+    guess = torch.full_like(true, 0.1)
+    found = frame_scores(guess, true)
+    assert found["mse"][0].tolist() == pytest.approx([2.56, 2.56], rel=1e-5)
+    assert found["mae"][0, 0].item() == pytest.approx(25.6, rel=1e-5)
+    assert found["psnr"][0, 0].item() == pytest.approx(20.0, abs=1e-4)
+    picture = torch.rand(1, 1, 1, 20, 20)
+    assert frame_scores(picture, picture)["ssim"].item() == pytest.approx(1.0, abs=1e-5)
+    # a constant shift leaves only the term of the means
+    flat = frame_scores(torch.full((1, 1, 12, 12), 0.6), torch.full((1, 1, 12, 12), 0.4))
+    wanted = (2 * 0.24 + 1e-4) / (0.52 + 1e-4)
+    assert flat["ssim"].item() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_ssim_is_that_of_another_implementation():
+    structural = pytest.importorskip("skimage.metrics").structural_similarity
+    x, y = np.random.default_rng(0).random((2, 24, 24))
+    wanted = structural(x, y, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    found = frame_scores(torch.from_numpy(x)[None, None], torch.from_numpy(y)[None, None])["ssim"]
+    assert found.item() == pytest.approx(wanted, abs=0.02)
+
+
+def test_moving_clips_are_the_same_on_every_machine():
+    clips = moving_clips(DIGITS, count=3, frames=30, size=24, seed=4)
+    assert np.array_equal(clips[2], moving_clips(DIGITS, count=5, frames=30, size=24, seed=4)[2])
+    assert clips.any(axis=(2, 3)).all()
+    assert clips.max() <= DIGITS.max()
+
+
+def test_a_digit_goes_its_step_and_turns_at_walls():
+    from statewise.vision.video.moving import _path
+
+    path = _path(np.random.default_rng(0), 40, 0.1)
+    gaps = np.hypot(*np.diff(path, axis=0).T)
+    assert path.min() >= 0
+    assert path.max() <= 1
+    assert np.median(gaps) == pytest.approx(0.1)
+
+
+def test_clips_of_every_kind(tmp_path: Path):
+    clip = moving_clips(DIGITS, count=1, frames=5, size=24)[0]
+    pictures = [Image.fromarray(frame) for frame in clip]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
+    np.save(tmp_path / "b.npy", clip)
+    (tmp_path / "c").mkdir()
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / "c" / f"{i}.png")
+    with av.open(str(tmp_path / "d.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        for frame in clip:
+            padded = np.zeros((32, 32, 3), np.uint8)
+            padded[:24, :24] = frame[..., None]
+            for packet in stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    source = open_clips(tmp_path)
+    assert [path.name for path in source.paths] == ["a.gif", "b.npy", "c", "d.mp4"]
+    assert np.array_equal(read_clip(tmp_path / "b.npy")[..., 0], clip)
+    assert np.array_equal(read_clip(tmp_path / "c")[..., 0], clip)
+    assert read_clip(tmp_path / "d.mp4").shape == (5, 32, 32, 3)
+    gif = read_clip(tmp_path / "a.gif")
+    assert gif.shape[:3] == (5, 24, 24)
+    assert abs(gif[..., 0].astype(int) - clip).mean() < 3
+
+
+def test_baselines_are_what_they_say():
+    clips = np.zeros((1, 4, 1, 8, 8), np.uint8)
+    clips[0, 3] = 255
+    found = baseline_scores(clips, 2, np.full((1, 8, 8), 0.5))
+    assert found["last frame"]["mse"][0].tolist() == [0.0, 64.0]
+    assert found["mean frame"]["mse"][0].tolist() == [16.0, 16.0]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for i, clip in enumerate(moving_clips(DIGITS, count=12, frames=8, size=16, each=1)):
+        np.save(folder / f"{i:02d}.npy", clip)
+    return folder
+
+
+@pytest.mark.parametrize("model", ["convlstm-nano", "convs5-nano"])
+def test_a_run_from_end_to_end(clips: Path, tmp_path: Path, model: str):
+    settings = VideoSettings(data=str(clips), model=model, frames=8, epochs=2)
+    outcome = train_video(settings, out=tmp_path / "run")
+    assert list(outcome.scores)[1:] == ["last frame", "mean frame"]
+    assert all(math.isfinite(value) for value in outcome.scores[model.split("-")[0]].values())
+    assert (tmp_path / "run" / "report.html").exists()
+    assert Image.open(tmp_path / "run" / "prediction.gif").n_frames == 8
+    seen, found = predict_video(tmp_path / "run", clips / "00.npy", frames=11)
+    assert seen.shape == (8, 1, 16, 16)
+    assert found.shape == (11, 1, 16, 16)
+    longer = evaluate_video(tmp_path / "run", clips, given=2, frames=4)
+    assert longer.clips == 24
+    video, mean = load_video(tmp_path / "run")
+    assert mean.shape == (1, 16, 16)
+    assert video.frames == 8
+
+
+def test_clips_that_are_too_short_are_refused_with_a_number(clips: Path):
+    with pytest.raises(DataError, match=r"(?s)at most 8 frames.*--frames 8"):
+        train_video(VideoSettings(data=str(clips), frames=20, epochs=1))
