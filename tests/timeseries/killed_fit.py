@@ -34,7 +34,7 @@ def fit(run: Run, out: Path) -> None:
     panel = Panel(series=(Series(id="y", times=times, values=values),), frequency=HOUR)
     config = TPGNForecasterConfig(hidden=2, lookback=48, batch_size=16, patience=100, save_every=0.03)
     forecaster = TPGNForecaster(config)
-    forecaster.fit(panel, Context(horizon=12, period=12, frequency=HOUR, epochs=40, seed=4, run=run))
+    forecaster.fit(panel, Context(horizon=12, period=12, frequency=HOUR, epochs=20, seed=4, run=run))
     np.savez(out, **forecaster.state())
 
 

@@ -47,7 +47,7 @@ def wait_for(path: Path) -> float:
 @pytest.mark.parametrize("moments", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_killed_fit_resumes_to_the_same_bits(tmp_path: Path, moments: int):
     data = hours(tmp_path / "load.csv")
-    flags = ["--model", "tpgn-tiny", "--epochs", "25", "--quiet"]
+    flags = ["--model", "tpgn-tiny", "--epochs", "10", "--quiet"]
     whole = tmp_path / "whole"
     process = started([*COMMAND, str(data), *flags, "--out", str(whole)])
     wait_for(whole / "settings.json")
