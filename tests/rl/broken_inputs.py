@@ -119,7 +119,7 @@ CASES = [
     Broken(
         "extra that is not there", words("fit", "MinAtar/Breakout-v1"), ("minatar", "statewise-rl[minatar]")
     ),
-    Broken("option of the environment", words("fit", "tmaze", "--env-set", "lenght=3"), ("lenght", "length")),
+    Broken("option of the environment", words("fit", "tmaze", "--env-set", "leng=3"), ("leng", "length")),
     Broken("option out of bounds", words("fit", "tmaze", "--env-set", "length=0"), ("length", "at least 1")),
     Broken(
         "option without a value", words("fit", "tmaze", "--env-set", "length"), ("--env-set", "NAME=VALUE")
@@ -135,7 +135,7 @@ CASES = [
     Broken("observations in words", odd("TextObservation"), ("Text", "Box")),
     Broken("actions without bounds", odd("Unbounded"), ("actions", "finite bounds")),
     Broken("unknown model", words("fit", "tmaze", "--model", "s5-pop"), ("s5-pop", "did you mean 's5-ppo'?")),
-    Broken("unknown setting", words("fit", "tmaze", "--set", "widht=3"), ("widht", "did you mean 'width'?")),
+    Broken("unknown setting", words("fit", "tmaze", "--set", "wdth=3"), ("wdth", "did you mean 'width'?")),
     Broken("setting of a wrong type", words("fit", "tmaze", "--set", "width=wide"), ("width", "int")),
     Broken("setting out of bounds", words("fit", "tmaze", "--set", "clip=-1"), ("clip", "more than 0")),
     Broken(

@@ -38,7 +38,7 @@ def test_a_stream_equals_the_parallel_view_after_saving_and_loading(memory: str,
         tmp_path / "m", made, model=f"{memory}-ppo", family="agent", spec=EnvironmentSpec(id="x"),
         interface=interface,
     )  # fmt: skip
-    length = 2048 if memory in ("s5", "gru", "mamba") else 256
+    length = 2048 if memory == "s5" else 256
     x = torch.randn(1, length, 5)
     with torch.no_grad():
         whole, _ = made(x)

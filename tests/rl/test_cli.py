@@ -109,8 +109,11 @@ def test_collect_describe_and_learn(folder: Path, capsys):
     told = run(capsys, "data", collected["path"])
     assert told["environment"] == "CartPole-v1"
     assert told["episodes"] == told["final observations"] == 6
-    small = {"bc": [], "percent-bc": ["--set", "best=0.5"], "dt-small": ["--set", "context=4"], "aaren-small": [],
-             "ds4-small": ["--set", "depth=1"]}  # fmt: skip
+    small = {
+        "bc": [],
+        "dt-small": ["--set", "context=4", "--set", "best=0.5"],
+        "ds4-small": ["--set", "depth=1"],
+    }
     for model, settings in small.items():
         line = ["fit", collected["path"], "--model", model, "--steps", "3", "--episodes", "2", *settings]
         fitted = run(capsys, *line)

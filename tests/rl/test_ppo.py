@@ -27,7 +27,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "catch", "odd_environments:Plain-v0"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "catch"])
 def test_a_restored_learner_goes_on_bit_for_bit(name: str):
     spec = EnvironmentSpec(id=name)
     config = PPOConfig(steps=10_000, **TINY)
