@@ -39,7 +39,7 @@ def small(name: str):
 def test_all_frames_at_once_equal_a_stream(name):
     model = small(name)
     frames = torch.rand(2, 9, 1, 8, 12)
-    whole, last = model(frames)
+    whole, _ = model(frames)
     state, steps = None, []
     for frame in frames.unbind(1):
         after, state = model.step(frame, state)
@@ -84,18 +84,18 @@ def test_a_rollout_feeds_its_own_frames_back():
 
 @torch.no_grad()
 def test_fernn_is_exact_under_motion_by_whole_pixels():
+    """The hidden image of velocity v + w over a clip moved by w per frame is that of v, moved as far."""
     model = small("fernn").double()
-    still = torch.rand(1, 1, 1, 9, 10, dtype=torch.float64).expand(-1, 6, -1, -1, -1)
+    still = torch.rand(1, 6, 1, 9, 10, dtype=torch.float64)
     moved = torch.stack([still[:, t].roll((t, -t), (-2, -1)) for t in range(6)], 1)
-    plain, shifted = model(still)[0], model(moved)[0]
-    inner = torch.stack([shifted[:, t].roll((-t, t), (-2, -1)) for t in range(6)], 1)
-    # the velocity (1, -1) of the still clip becomes (0, 0): only velocities at the rim have no partner
-    wide = build_video("fernn", **SMALL["fernn"], reach=1).double()
-    wide.load_state_dict(model.state_dict())
-    state_a = wide(still)[1][:, wide.velocities.index((0, 0))]
-    state_b = wide(moved)[1][:, wide.velocities.index((1, -1))]
-    torch.testing.assert_close(state_b, state_a.roll((5, -5), (-2, -1)), rtol=0, atol=1e-12)
-    assert inner.shape == plain.shape
+    plain, shifted = model(still)[1], model(moved)[1]
+    compared = 0
+    for i, (down, right) in enumerate(model.velocities):
+        if (down + 1, right - 1) in model.velocities:
+            other = shifted[:, model.velocities.index((down + 1, right - 1))]
+            torch.testing.assert_close(other, plain[:, i].roll((5, -5), (-2, -1)), rtol=0, atol=1e-12)
+            compared += 1
+    assert compared == 4
 
 
 @torch.no_grad()
@@ -136,14 +136,6 @@ def test_figures_of_frames():
     flat = frame_scores(torch.full((1, 1, 12, 12), 0.6), torch.full((1, 1, 12, 12), 0.4))
     wanted = (2 * 0.24 + 1e-4) / (0.52 + 1e-4)
     assert flat["ssim"].item() == pytest.approx(wanted, abs=1e-4)
-
-
-def test_ssim_is_that_of_another_implementation():
-    structural = pytest.importorskip("skimage.metrics").structural_similarity
-    x, y = np.random.default_rng(0).random((2, 24, 24))
-    wanted = structural(x, y, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    found = frame_scores(torch.from_numpy(x)[None, None], torch.from_numpy(y)[None, None])["ssim"]
-    assert found.item() == pytest.approx(wanted, abs=0.02)
 
 
 def test_moving_clips_are_the_same_on_every_machine():
@@ -214,7 +206,8 @@ def test_a_run_from_end_to_end(clips: Path, tmp_path: Path, model: str):
     assert list(outcome.scores)[1:] == ["last frame", "mean frame"]
     assert all(math.isfinite(value) for value in outcome.scores[model.split("-")[0]].values())
     assert (tmp_path / "run" / "report.html").exists()
-    assert Image.open(tmp_path / "run" / "prediction.gif").n_frames == 8
+    with Image.open(tmp_path / "run" / "prediction.gif") as picture:
+        assert getattr(picture, "n_frames", 1) == 8
     seen, found = predict_video(tmp_path / "run", clips / "00.npy", frames=11)
     assert seen.shape == (8, 1, 16, 16)
     assert found.shape == (11, 1, 16, 16)
