@@ -102,7 +102,9 @@ def test_resume_refuses_other_data(voices: Path, tmp_path: Path):
     copy = tmp_path / "copy"
     shutil.copytree(voices, copy)
     fitting.fit_run(settings(copy), out=tmp_path / "run")
-    assert fitting.resume_run(tmp_path / "run").settings == settings(copy)
+    longer = fitting.resume_run(tmp_path / "run", budget=2.0)
+    assert longer.settings == settings(copy, budget=2.0)
+    assert longer.result.steps > 1
     soundfile.write(copy / "clean" / "s9__a.wav", hum(0.5, 16_000), 16_000)
     with pytest.raises(CheckpointError, match="began with other data"):
         fitting.resume_run(tmp_path / "run")

@@ -1,7 +1,7 @@
 """Sound files in blocks: opened with a clear word about what is wrong, read and written in constant memory.
 
 Blocks are (n, C) float32, n samples of C channels. Formats are those of libsndfile: WAV in every width, FLAC,
-OGG, MP3, AIFF, CAF and more.
+OGG, MP3, AIFF and more.
 """
 
 from __future__ import annotations

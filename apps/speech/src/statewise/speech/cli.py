@@ -198,7 +198,7 @@ def fit(
         threads: CPU threads; one for small models.
         epochs: Thousands of mixtures; there is then no time limit unless --budget sets one.
         budget: Wall time: 60, 60s, 10m, 1h30m; by default ten minutes, with --epochs no limit.
-        resume: Run directory to continue; its settings are taken over.
+        resume: Run directory to continue; its settings are taken over, but for --budget, of the whole run.
     """
     from statewise.speech.fit_report import write_report
     from statewise.speech.fitting import fit_run, resume_run
@@ -208,7 +208,7 @@ def fit(
 
     with console.progress("Fitting") as bar:
         if resume is not None:
-            outcome = resume_run(resume, say=console.say, progress=bar.update)
+            outcome = resume_run(resume, budget=budget, say=console.say, progress=bar.update)
         else:
             settings = FitSettings(
                 clean=tuple(clean or ()),

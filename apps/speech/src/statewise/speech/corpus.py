@@ -20,7 +20,7 @@ from statewise.core.errors import DataError
 
 __all__ = ["Clip", "Corpus", "read_corpus"]
 
-ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64")
+ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".w64", ".rf64")
 FULL = 32768.0
 SHORTEST = 0.1
 """Seconds below which a recording is left out."""

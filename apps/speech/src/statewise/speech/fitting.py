@@ -91,14 +91,28 @@ def fit_run(
     return _fit(settings, model, data, run, progress)
 
 
-def resume_run(path: str | Path, *, say: Say | None = None, progress: Progress | None = None) -> FitOutcome:
-    """Finish a fit that was cut off: same settings, same data.
+def resume_run(
+    path: str | Path,
+    *,
+    budget: float | None = None,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> FitOutcome:
+    """Finish a fit that was cut off, or go on with one that has ended: same settings, same data.
+
+    Args:
+        path: the run directory.
+        budget: a new time limit for the whole run, in seconds; None for the one that it had.
+        say: told what is read.
+        progress: told the fraction done.
 
     Raises:
         CheckpointError: there is no such run, or the data are not those it began with.
     """
     run = Run.open(path)
     settings, fingerprint = kept_settings(run, FitSettings)
+    if budget is not None:
+        settings = replace(settings, budget=budget)
     model = new_model(settings)
     data = _Data(settings, model_rate(model), say, progress)
     require_same_data(run, fingerprint, data.corpus.fingerprint, settings.clean)
