@@ -150,6 +150,7 @@ CASES = [
         "model for environments, on data", npz("--model", "s5-ppo"), ("s5-ppo", "in an environment", "ds4")
     ),
     Broken("world model of numbers", words("fit", "Pendulum-v1", "--model", "drama"), ("classes", "s5-ppo")),
+    Broken("a device that is not used", words("fit", "tmaze", "--device", "cuda"), ("--device", "CPU")),
     Broken("nothing named", words("fit"), ("rl fit CartPole-v1",)),
     Broken("file that is not there", words("fit", "gone.npz"), ("gone.npz", "no such file")),
     Broken("array that is missing", npz(ep=None), ("data.npz", "'ep'", "obs, act, rew, term, trunc, ep")),

@@ -135,6 +135,17 @@ def test_a_run_from_data_is_resumed_with_the_same_data_only(folder: Path, capsys
     assert "began with other data" in capsys.readouterr().err
 
 
+def test_training_goes_on_from_the_weights_of_a_run(folder: Path, capsys):
+    line = ["fit", "tmaze", "--env-set", "length=2", *TINY, "--steps"]
+    run(capsys, *line, "64", "--out", "first")
+    run(capsys, *line, "64", "--out", "second", "--init", "first", "--set", "learning_rate=1e-12")
+    one, two = (load_policy(name).network.state_dict() for name in ("first", "second"))
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-5, atol=1e-6)
+    assert app.run([*line, "64", "--init", "first", "--model", "gru-ppo"]) == 2
+    assert "do not fit" in capsys.readouterr().err
+
+
 def test_an_episode_is_filmed(folder: Path, capsys):
     gif = run(capsys, "record", "expert", "--env", "catch", "--env-set", "balls=1", "--out", "x.gif")
     assert gif["frames"] == 16

@@ -185,7 +185,7 @@ def _fit(settings: FitSettings, run: Run, say: Say | None, progress: Progress | 
     if fitted.playable:
         with threads(settings.threads, parameters=0):
             actors = {policy.model: policy.actor(greedy=True, target=settings.target)}
-            if policy.family == "agent":
+            if policy.family != "sequence":
                 actors[f"{policy.model}, drawn"] = policy.actor(greedy=False)
             lines = scoreboard(policy.spec, actors, episodes=settings.episodes)
     run.write_json("env.json", to_dict(policy.spec))

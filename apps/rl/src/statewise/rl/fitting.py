@@ -20,6 +20,7 @@ from statewise.rl.models import MODELS
 from statewise.rl.online import Learner, Plan, learn
 from statewise.rl.saved import save_policy
 from statewise.rl.settings import FitSettings
+from statewise.rl.starting import start_from
 
 __all__ = ["chosen_model", "fingerprint_of", "fit_model"]
 
@@ -90,7 +91,16 @@ def _fit_online(
 ) -> Fitted:
     spec = EnvironmentSpec(id=settings.what, options=settings.env_options)
     make(spec).close()
+    if settings.device not in ("auto", "cpu"):
+        raise ConfigError(
+            "learning in an environment runs on the CPU",
+            where="--device",
+            seen=settings.device,
+            expected="cpu",
+            fix="leave --device out; models learnt from data train on a GPU",
+        )
     learner: Learner = model(config, spec, settings.seed)
+    start_from(settings.init, learner.network, name)
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
     until = settings.until if settings.until is not None else solved_at(spec)
     plan = Plan(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from statewise.core.config import config_class, from_dict, require
-from statewise.core.errors import ConfigError, DataError
+from statewise.core.errors import ConfigError, DataError, Interrupted, suggestion
 from statewise.core.train import FitConfig, Run, fit, seeded
 from statewise.core.train.device import derive_seed
 from statewise.core.train.result import Tick
@@ -23,6 +23,7 @@ from statewise.rl.models.sequence import SequencePolicy
 from statewise.rl.offline.task import Sequences, SequenceTask
 from statewise.rl.saved import save_policy
 from statewise.rl.settings import FitSettings
+from statewise.rl.starting import start_from
 
 __all__ = ["OfflineConfig", "fit_offline", "split"]
 
@@ -91,6 +92,7 @@ def fit_offline(
     data = dataclasses.replace(data, interface=interface)
     target = settings.target if settings.target is not None else float(data.returns.max())
     network = _network(name, model, own, data, settings.seed)
+    start_from(settings.init, network, name)
     sequences = Sequences(data)
     train, held_out = split(len(data.episodes), training.validation, settings.seed)
     task = SequenceTask(network, sequences, train, held_out, choose=training.choose == "validation")
@@ -104,23 +106,32 @@ def fit_offline(
     def tell(tick: Tick) -> None:
         progress(tick.fraction, f"step {tick.step:,}, loss {tick.loss:.4f}")
 
-    result = fit(task, _fit_config(training, task, network, settings), run, progress=tell)
     facts = {
         "target": target,
         "delayed": training.delayed,
         "columns": list(settings.columns),
         "data_returns": [float(data.returns.min()), float(data.returns.mean()), float(data.returns.max())],
     }
-    network.eval()
-    save_policy(
-        run.path / "model",
-        network,
-        model=name,
-        family="sequence",
-        spec=spec or EnvironmentSpec(id="unknown"),
-        interface=interface,
-        facts=facts,
-    )
+
+    def save() -> None:
+        network.cpu().eval()
+        known = spec or EnvironmentSpec(id="unknown")
+        save_policy(
+            run.path / "model",
+            network,
+            model=name,
+            family="sequence",
+            spec=known,
+            interface=interface,
+            facts=facts,
+        )
+
+    try:
+        result = fit(task, _fit_config(training, task, network, settings), run, progress=tell)
+    except Interrupted:
+        save()
+        raise
+    save()
     return Fitted(
         model=name,
         rows=[dict(row) for row in result.history],
@@ -153,8 +164,6 @@ def _sorted_out(name: str, model: type, values: dict[str, Any]) -> tuple[Offline
     known = [*fields, *(one.name for one in dataclasses.fields(config_class(model)))]
     for key in own:
         if key not in known:
-            from statewise.core.errors import suggestion
-
             raise ConfigError(
                 f"unknown setting '{key}'",
                 where=f"model {name}",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from statewise.core.train.device import to_device
 from statewise.rl.data.trajectories import Trajectories
 from statewise.rl.models.sequence import Inputs, SequencePolicy
 
@@ -129,8 +130,9 @@ class SequenceTask:
         if not self.held_out:
             return {}
         total, count = 0.0, 0
+        device = next(model.parameters()).device
         for begin in range(0, len(self.held_out), 64):
-            batch = self.sequences.cut(self.held_out[begin : begin + 64], self.length)
+            batch = to_device(self.sequences.cut(self.held_out[begin : begin + 64], self.length), device)
             said = model(Inputs(batch.observation, batch.before, batch.to_go, batch.time, batch.lengths))
             errors = _errors(said, batch, discrete=self.sequences.discrete)
             total, count = total + float(errors.sum()), count + errors.numel()
@@ -139,7 +141,7 @@ class SequenceTask:
 
 def _errors(said: Tensor, batch: Batch, *, discrete: bool) -> Tensor:
     """The error of every step that is no padding, (steps,)."""
-    live = torch.arange(said.shape[1]) < batch.lengths[:, None]
+    live = torch.arange(said.shape[1], device=said.device) < batch.lengths[:, None]
     if discrete:
         return F.cross_entropy(said[live], batch.action[live], reduction="none")
     return (said[live] - batch.action[live]).square().mean(-1)
