@@ -35,35 +35,35 @@ CARD = """# {model}
 
 Weights for `speech enhance`: 16 kHz, one channel, causal. Licence of the weights: Apache-2.0.
 
-Trained by `scripts/train_speech_weights.py` for {steps} steps, {hours:.1f} hours of wall time on a share of
-one CPU thread, on mixtures drawn anew from {speech:.1f} hours of clean speech.
+Trained with the settings in `scripts/train_speech_weights.py` for {steps} steps, {hours:.1f} hours of
+wall time on a share of one CPU thread, on mixtures drawn anew from {speech:.1f} hours of clean speech.
 
 | method | SI-SDR, dB | STOI |
 |---|--:|--:|
 {scores}
 
-Means over the validation pairs, which chose the weights: mixtures of two voices (Russian prompts, LibriVox)
-with wind and a summer night at 0, 5 and 10 dB, and six pairs of the VoiceBank+DEMAND training set (speaker p287).
-Measured once on the test sets: `docs/benchmarks/quality.md`.
+Means over the validation pairs, which chose the weights: mixtures of two voices (Russian prompts,
+LibriVox) with wind and a summer night at 0, 5 and 10 dB, and six pairs of the VoiceBank+DEMAND training
+set (speaker p287). Measured once on the test sets: `docs/benchmarks/quality.md`.
 
 ## Speech, noise and rooms
 
-Clean speech: studio prompts of the Debian packages asterisk-core-sounds-en, -es, -fr and -it (g722, 1.6.1-1):
-Allison Smith (English, Spanish) and June Wallack (French), CC BY-SA 3.0; Carlo Flora (Italian), CC BY 3.0;
-Digium, Inc. Further:
+Clean speech: studio prompts of the Debian packages asterisk-core-sounds-en, -es, -fr and -it (g722,
+1.6.1-1): Allison Smith (English, Spanish) and June Wallack (French), CC BY-SA 3.0; Carlo Flora (Italian),
+CC BY 3.0; Digium, Inc. Further:
 
 | role | origin | licence | files |
 |---|---|---|--:|
 {sources}
 
-Noise is also computed: Gaussian noise of random colour, and babble of three to eight of the voices. Some kinds
-of noise (train, cafe) are other recordings of kinds that the test set has.
+Noise is also computed: Gaussian noise of random colour, and babble of three to eight of the voices. Some
+kinds of noise (train, cafe) are other recordings of kinds that the test set has.
 
 ## Limits
 
-The training was short: larger models that were trained for weeks are better on most noise. Music is noise to
-it. What lies above 8 kHz is not seen. A voice far below the noise may be taken away with it; `--limit 12` keeps a
-background.
+The training was short: larger models that were trained for weeks are better on most noise. Music is noise
+to it. What lies above 8 kHz is not seen. A voice far below the noise may be taken away with it; `--limit
+12` keeps a background.
 """
 
 
@@ -115,7 +115,7 @@ def settings(model: str, data: Path, prompts: Path, budget: str) -> FitSettings:
 
 
 def write_card(folder: Path, data: Path, seconds: float) -> None:
-    """CARD.md beside the weights: what they were trained on, for how long, whom to credit, what they reach."""
+    """CARD.md beside the weights: trained on what and for how long, whom to credit, what they reach."""
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))["metadata"]
     sources: dict[tuple[str, str, str], int] = {}
     for manifest, split in ((data / "manifest.csv", "train"), (data / "extra/manifest.csv", None)):
