@@ -183,3 +183,29 @@ def test_a_vector_environment_of_someone_else_is_read_by_its_own_mode():
     skipped = [step for step in steps if not step.valid.all()]
     assert skipped
     assert all((step.reward[~step.valid] == 0).all() for step in skipped)
+
+
+def test_atari_frames_repeat_the_action_and_take_the_brighter_of_the_last_two():
+    from gymnasium import spaces
+
+    from statewise.rl.environments.atari import AtariFrames
+
+    class Screen(gymnasium.Env):
+        observation_space = spaces.Box(0, 255, (210, 160, 3), np.uint8)
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.t = 0
+            return np.zeros((210, 160, 3), np.uint8), {}
+
+        def step(self, action):
+            self.t += 1
+            return np.full((210, 160, 3), 10 * (self.t % 4), np.uint8), 1.0, self.t == 6, False, {}
+
+    env = AtariFrames(Screen())
+    assert env.reset(seed=0)[0].shape == (64, 64, 3)
+    frame, reward, over, _, _ = env.step(0)
+    assert (frame.max(), reward, over) == (30, 4.0, False)  # of frames 3 and 4, 30 and 0
+    frame, reward, over, _, _ = env.step(0)
+    assert (frame.max(), reward, over) == (20, 2.0, True)  # frames 5 and 6, and the game is over

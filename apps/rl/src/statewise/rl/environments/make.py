@@ -172,12 +172,11 @@ def _register(namespace: str) -> None:
 
 def _atari(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
     """The protocol of Atari 100k: no sticky actions, every action four times, 64 x 64 in colour."""
-    from gymnasium.wrappers import AtariPreprocessing
+    from statewise.rl.environments.atari import AtariFrames
 
-    chosen = {"frameskip": 1, "repeat_action_probability": 0.0} | dict(options)
-    skip = 4 if chosen["frameskip"] == 1 else 1
+    chosen = {"frameskip": 1, "repeat_action_probability": 0.0, "obs_type": "rgb"} | dict(options)
     env = gymnasium.make(name, disable_env_checker=True, **chosen)
-    return AtariPreprocessing(env, noop_max=0, frame_skip=skip, screen_size=64, grayscale_obs=False)
+    return AtariFrames(env, repeat=4 if chosen["frameskip"] == 1 else 1)
 
 
 def _first_line(error: BaseException) -> str:
