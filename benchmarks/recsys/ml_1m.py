@@ -13,8 +13,8 @@ from benchmarks.results import Column, Result, Table, data_file, fingerprint, pu
 from statewise.recsys.data import read
 from statewise.recsys.splits import make_split
 
-EPOCHS = 16
-CHANGES: dict[str, Any] = {"fit": {"epochs": EPOCHS}, "eval_epochs": 4}
+EPOCHS = 13
+CHANGES: dict[str, Any] = {"fit": {"epochs": EPOCHS}, "eval_epochs": 2}
 PUBLISHED = (
     {
         "model": "SASRec, same order of the file",

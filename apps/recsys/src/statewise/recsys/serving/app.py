@@ -46,6 +46,23 @@ class Wish(BaseModel):
     deny: Annotated[list[Id], Field(max_length=1_000)] = []
 
 
+class _Limit:
+    """Refuse bodies that are too long or do not say their length."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            headers = dict(scope["headers"])
+            length = headers.get(b"content-length", b"")
+            if not length.isdigit() or int(length) > _BODY:
+                refusal = {"detail": f"a body states its length and has at most {_BODY:,} bytes"}
+                await JSONResponse(refusal, status_code=413)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 def make_engine(
     run: str | Path, *, store: str | Path | None = None, durable: bool = False, nearest: str = "auto"
 ) -> Engine:
@@ -66,12 +83,7 @@ def create_app(engine: Engine) -> FastAPI:
     """The service around an engine."""
     app = FastAPI(title="statewise recsys", version=__version__)
 
-    @app.middleware("http")
-    async def limit(request: Request, call_next: Any) -> Any:
-        length = request.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > _BODY:
-            return JSONResponse({"detail": f"the body may have {_BODY:,} bytes"}, status_code=413)
-        return await call_next(request)
+    app.add_middleware(_Limit)
 
     @app.exception_handler(UserError)
     async def refuse(request: Request, error: UserError) -> JSONResponse:
