@@ -90,7 +90,8 @@ def class_only_to_judge(folder: Path) -> None:
     write_folder(folder / "train", each=4)
     write_folder(folder / "test", each=4)
     (folder / "test" / "stars").mkdir()
-    Image.new("RGB", (8, 8)).save(folder / "test" / "stars" / "a.png")
+    for name in "abc":
+        Image.new("RGB", (8, 8)).save(folder / "test" / "stars" / f"{name}.png")
 
 
 def no_labels_beside(folder: Path) -> None:

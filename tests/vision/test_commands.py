@@ -47,7 +47,7 @@ def test_a_broken_input_names_the_place_and_the_fix(
     assert "Traceback" not in said.err
     for piece in case.expected:
         assert piece in said.err
-    assert "\n  fix: " in said.err or "did you mean" in said.err
+    assert "\n  fix: " in said.err or "\n  expected: one of" in said.err
     assert all(len(line) < 400 for line in said.err.splitlines())
 
 

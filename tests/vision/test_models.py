@@ -121,6 +121,16 @@ def test_vig_mixer_equals_its_equations():
     torch.testing.assert_close(mixer(x), wanted, rtol=0, atol=1e-5)
 
 
+def test_a_mlp_gives_the_same_in_slices():
+    from statewise.vision.models.residual import SwiGLU
+
+    mlp = SwiGLU(4, 8)
+    x = torch.randn(1, 30, 50, 4)
+    with torch.no_grad():
+        sliced = mlp(x)
+    torch.testing.assert_close(sliced, mlp(x).detach(), rtol=0, atol=1e-6)
+
+
 def test_vig_has_no_preferred_end():
     """With one gate for both directions, reversing the tokens reverses what they read."""
     mixer = ViGMixer(8, 2, 3, activate=False).double()

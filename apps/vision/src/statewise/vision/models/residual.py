@@ -9,6 +9,10 @@ from torch.nn import functional as F
 __all__ = ["DropPath", "SwiGLU", "depth_rates", "swiglu_width"]
 
 
+ROWS = 1024
+"""Tokens whose hidden units are computed at a time where no gradient is wanted."""
+
+
 class DropPath(nn.Module):
     """Skip a residual branch for whole examples, in training (Huang et al., stochastic depth, 2016).
 
@@ -41,6 +45,16 @@ class SwiGLU(nn.Module):
         self.out = nn.Linear(hidden, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.numel() <= ROWS * x.shape[-1]:
+            return self._rows(x)
+        # nothing is kept for a gradient: the hidden units of a few rows at a time stay in the cache
+        flat = x.flatten(0, -2)
+        out = torch.empty_like(flat)
+        for given, place in zip(flat.split(ROWS), out.split(ROWS), strict=True):
+            place.copy_(self._rows(given))
+        return out.view_as(x)
+
+    def _rows(self, x: Tensor) -> Tensor:
         gate, up = self.inputs(x).chunk(2, -1)
         return self.out(F.silu(gate) * up)
 

@@ -56,6 +56,8 @@ class VideoOutcome:
     notes: tuple[str, ...]
     examples: np.ndarray
     """(k, T, C, Y, X) bytes: true clips to draw."""
+    mean: np.ndarray
+    """(C, Y, X), the mean frame of the training clips, from 0 to 1."""
     run: Run | None = None
 
 
@@ -225,6 +227,7 @@ def _judged(
         },
         notes=notes,
         examples=clips[:2],
+        mean=mean,
         run=run,
     )
 

@@ -45,9 +45,12 @@ def write_video_report(outcome: VideoOutcome, run: Run) -> None:
         axes.legend()
     page.figure(figure, caption="mean squared error of each predicted frame")
     predicted = _continued(outcome)
-    sheet = contact_sheet(outcome.examples[0], predicted[0], given)
+    true = outcome.examples[0]
+    rows = {"truth": true, video.model: predicted[0]} | _still(true, outcome.mean, given)
+    sheet = contact_sheet(rows, given)
     run.write_bytes("frames.png", png(sheet))
-    page.figure(sheet, caption="truth above, shown frames and prediction below", kind="png")
+    caption = f"truth, {video.model}, the last frame repeated and the mean frame; {given} frames were shown"
+    page.figure(sheet, caption=caption, kind="png")
     run.write_bytes("prediction.gif", moving_picture(outcome.examples[0], predicted[0]))
     for note in outcome.notes:
         page.paragraph(note)
@@ -60,25 +63,35 @@ def score_rows(outcome: VideoOutcome) -> list[list[Any]]:
     return [[name, *(figures[key] for key in FIGURES)] for name, figures in outcome.scores.items()]
 
 
-def contact_sheet(true: np.ndarray, predicted: np.ndarray, given: int) -> Any:
-    """Frames spread over a clip: truth above, prediction below.
+def contact_sheet(rows: dict[str, np.ndarray], given: int) -> Any:
+    """Frames spread over a clip, one row per clip.
 
     Args:
-        true: (T, C, Y, X) bytes.
-        predicted: the same, its first frames those given.
+        rows: clips (T, C, Y, X) of bytes by name; their first frames are those given.
         given: how many.
     """
-    chosen = np.unique(np.linspace(0, len(true) - 1, min(_MOST, len(true))).round().astype(int))
-    with drawing(width=9, height=2.3, rows=2, columns=len(chosen)) as (figure, axes):
-        for column, frame in enumerate(chosen):
-            for row, clip in enumerate((true, predicted)):
+    length = len(next(iter(rows.values())))
+    chosen = np.unique(np.linspace(0, length - 1, min(_MOST, length)).round().astype(int))
+    height = 1.0 * len(rows) + 0.3
+    with drawing(width=9, height=height, rows=len(rows), columns=len(chosen)) as (figure, axes):
+        for row, (name, clip) in enumerate(rows.items()):
+            for column, frame in enumerate(chosen):
                 axis = axes[row, column]
                 axis.imshow(picture(clip[frame]), interpolation="nearest", vmin=0, vmax=255)
-                axis.axis("off")
-            kind = "shown" if frame < given else "predicted"
-            axes[0, column].set_title(f"{frame + 1}", fontsize=7)
-            axes[1, column].set_title(kind, fontsize=6, fontweight="normal")
+                axis.set(xticks=[], yticks=[])
+                axis.grid(False)
+                if row == 0:
+                    axis.set_title(f"{frame + 1}" + (" shown" if frame < given else ""), fontsize=7)
+            axes[row, 0].set_ylabel(name, fontsize=7)
     return figure
+
+
+def _still(true: np.ndarray, mean: np.ndarray, given: int) -> dict[str, np.ndarray]:
+    """The clip with its later frames replaced by the last one shown, and by the mean frame."""
+    last, average = true.copy(), true.copy()
+    last[given:] = true[given - 1]
+    average[given:] = np.round(255 * mean).astype(np.uint8)
+    return {"last frame": last, "mean frame": average}
 
 
 def moving_picture(true: np.ndarray, predicted: np.ndarray) -> bytes:

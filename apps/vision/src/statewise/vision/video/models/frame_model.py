@@ -49,12 +49,10 @@ class FrameModel(nn.Module):
             nn.Conv2d(d, d, 3, stride=2, padding=1),
             nn.GELU(),
         )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(d, d, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(d, 16 * config.channels, 3, padding=1),
-            nn.PixelShuffle(4),
-        )
+        last = nn.Conv2d(d, 16 * config.channels, 3, padding=1)
+        assert last.bias is not None  # Conv2d has one by default
+        nn.init.constant_(last.bias, -2.0)  # frames are dark at the start
+        self.decoder = nn.Sequential(nn.Conv2d(d, d, 3, padding=1), nn.GELU(), last, nn.PixelShuffle(4))
 
     def carry(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Over time: (B, T, D, y, x) and a state, or None to begin, to the same shape and the last state."""
