@@ -63,7 +63,9 @@ def fit(
     one.
 
     Example: rl fit CartPole-v1
+
     Example: rl fit tmaze --env-set length=20 --model gru-ppo
+
     Example: rl fit pendulum-medium.npz --model dt
 
     Args:
@@ -180,6 +182,7 @@ def collect(
     """Record episodes into a data set that `rl fit` and Minari read.
 
     Example: rl collect CartPole-v1 --policy expert --noise 0.1
+
     Example: rl collect CartPole-v1 --policy runs/CartPole-v1-s5-ppo
 
     Args:
@@ -242,6 +245,7 @@ def record(
     """Film an episode: of a run, or of `random` or `expert` in an environment.
 
     Example: rl record runs/catch-s5-ppo
+
     Example: rl record expert --env catch --out catch.gif
 
     Args:
