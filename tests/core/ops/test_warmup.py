@@ -1,4 +1,4 @@
-"""`warmup()` of an operator's CPU module leaves no kernel for the first call to compile."""
+"""`warmup()` of an operator's CPU module leaves no kernel for the first call to compile, in any process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import importlib
 
 import pytest
 
+from benchmarks.core import first_call
 from statewise.core import ops
+
+COMPILED = sorted(name for name, op in ops.OPERATORS.items() if "cpu" in op.backends)
 
 
 @pytest.mark.kernels
-@pytest.mark.parametrize("name", sorted(name for name, op in ops.OPERATORS.items() if "cpu" in op.backends))
+@pytest.mark.parametrize("name", COMPILED)
 def test_every_kernel_is_compiled_for_both_floating_types(name):
     from numba.core.registry import CPUDispatcher
 
@@ -25,3 +28,15 @@ def test_every_kernel_is_compiled_for_both_floating_types(name):
         arguments = [kind for signature in kernel.signatures for kind in signature]
         kinds = [kind for argument in arguments for kind in getattr(argument, "types", (argument,))]
         assert {"float32", "float64"} <= {str(kind.dtype) for kind in kinds if hasattr(kind, "dtype")}, kernel
+
+
+def test_the_first_call_of_every_compiled_operator_is_measured():
+    assert sorted(first_call.CALLS) == COMPILED
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("name", ["linear_scan", "gated_delta_rule", "rnn_scan"])
+def test_the_first_call_in_a_new_process_is_short(name):
+    """Beyond import statements, those that numba puts off until then included: see the benchmark."""
+    first_call.in_new_process(name)  # a call may take a signature that no other test has compiled
+    assert first_call.in_new_process(name)["first"] < 0.3
