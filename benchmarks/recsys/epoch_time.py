@@ -40,8 +40,8 @@ def main() -> None:
             summary=(
                 f"An epoch of sasrec-plus takes {best['epoch_s']:.0f} CPU seconds on one thread "
                 f"({best['tokens_per_s']:,.0f} tokens a second), {rows[1]['epoch_s'] / best['epoch_s']:.1f} "
-                "times as fast as with dense logits in the same process. The machine was shared: what others did "
-                "to its caches is in these figures."
+                "times as fast as with dense logits in the same process. The machine was shared: what others "
+                "did to its caches is in these figures."
             ),
             versions=versions("statewise-core", "statewise-recsys", "torch"),
             protocol={

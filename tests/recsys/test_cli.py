@@ -194,6 +194,7 @@ def test_new_items_rank_by_their_words(folder: Path, tmp_path: Path, capsys):
     assert len(after) == len(before) + 2
 
 
+@pytest.mark.slow
 def test_an_exported_step_says_what_the_model_says(folder: Path, tmp_path: Path):
     import onnxruntime
 
@@ -226,8 +227,8 @@ def test_a_blend_is_chosen_on_validation_and_kept(folder: Path, tmp_path: Path, 
 
 def test_a_killed_fit_goes_on_to_the_same_weights(tmp_path: Path):
     """`kill -9` in the middle, then --resume: bit for bit what the uninterrupted fit has."""
-    data = str(shop(tmp_path / "events.csv", users=300))
-    words = ["fit", data, "--model", "lru", "--width", "16", "--epochs", "12", "--threads", "1", "--quiet"]
+    data = str(shop(tmp_path / "events.csv", users=200))
+    words = ["fit", data, "--model", "lru", "--width", "16", "--epochs", "8", "--threads", "1", "--quiet"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert app.run([*words, "--out", str(whole)]) == 0
     program = "import sys; from statewise.recsys.cli import app; sys.exit(app.run(sys.argv[1:]))"

@@ -84,7 +84,7 @@ import resource, sys, torch
 from torch.nn import functional as F
 from statewise.recsys.network.chunked_ce import chunked_cross_entropy
 torch.set_num_threads(1)
-n, v, d = 256, 200_000, 16
+n, v, d = 160, 200_000, 16
 h, e = (torch.randn(k, d, requires_grad=True) for k in (n, v))
 b, y = torch.zeros(v, requires_grad=True), torch.randint(v, (n,))
 (h[:2] @ e[:9].t()).sum().backward()  # libraries are loaded before the memory is looked at

@@ -358,18 +358,13 @@ def serve(
         nearest: exact, approximate (extra `ann`), or auto: approximate above 100,000 items.
         threads: CPU threads.
     """
-    import torch
-    import uvicorn
+    from statewise.recsys.serving.app import make_engine, run_service
 
-    from statewise.recsys.serving.app import create_app, make_engine
-
-    torch.set_num_threads(threads or 1)
     engine = make_engine(run, store=store, durable=durable, nearest=nearest)
     console.say(f"{engine.one.model}, {len(engine.ids):,} items, {engine.store.events():,} events kept")
     console.say(f"http://{host}:{port} (POST /event, POST /recommend, GET /health)")
-    uvicorn.run(create_app(engine), host=host, port=port, log_level="warning", access_log=False)
-    engine.store.close()
-    console.result({"run": str(run), "events": "kept"})
+    kept = run_service(engine, host=host, port=port, threads=threads or 1)
+    console.result({"run": str(run), "events": kept})
 
 
 @app.command

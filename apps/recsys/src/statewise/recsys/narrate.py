@@ -100,7 +100,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         )
     else:
         lines.append(
-            f"{first.method} is no better than counting: NDCG@10 {mine:.4f} to {theirs:.4f} of {other.method}"
+            f"{first.method} does not beat counting: NDCG@10 {mine:.4f} to {theirs:.4f} of {other.method}"
         )
     if not chosen:
         lines.append(f"validation would choose {other.method}: recsys fit ... --model {other.method}")

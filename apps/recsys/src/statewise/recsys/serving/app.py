@@ -22,7 +22,7 @@ from statewise.recsys.saved import load_recommender
 from statewise.recsys.serving.engine import Engine
 from statewise.recsys.serving.store import Store
 
-__all__ = ["create_app", "make_engine"]
+__all__ = ["create_app", "make_engine", "run_service"]
 
 _BODY = 65_536
 Id = Annotated[str, Field(min_length=1, max_length=256)]
@@ -109,3 +109,15 @@ def create_app(engine: Engine) -> FastAPI:
         }
 
     return app
+
+
+def run_service(engine: Engine, *, host: str, port: int, threads: int = 1) -> int:
+    """Serve until the process is told to stop; the number of events kept."""
+    import torch
+    import uvicorn
+
+    torch.set_num_threads(threads)
+    uvicorn.run(create_app(engine), host=host, port=port, log_level="warning", access_log=False)
+    kept = engine.store.events()
+    engine.store.close()
+    return kept
