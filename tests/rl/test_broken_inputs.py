@@ -20,6 +20,13 @@ def test_a_broken_input_is_named_and_ends_with_two(case: Broken, tmp_path: Path,
     assert not said.out
 
 
+@pytest.mark.parametrize("words", [("CartPol-v1",), ("tmaze", "--set", "wdth=3"), ("gone.npz",)])
+def test_what_is_refused_leaves_no_run_behind(words: tuple[str, ...], tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert app.run(["fit", *words]) == 2
+    assert not (tmp_path / "runs").exists()
+
+
 def test_there_are_enough_of_them():
     assert len(CASES) >= 20
     assert len({case.name for case in CASES}) == len(CASES)

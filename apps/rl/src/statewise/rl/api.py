@@ -22,7 +22,7 @@ from statewise.core.train.device import threads
 from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
 from statewise.rl.environments.make import EnvironmentSpec, make
 from statewise.rl.fitted import Fitted
-from statewise.rl.fitting import chosen_model, fingerprint_of, fit_model
+from statewise.rl.fitting import check, fingerprint_of, fit_model
 from statewise.rl.interface import Interface
 from statewise.rl.saved import Policy, load_policy
 from statewise.rl.scoreboard import Line, pooled, rescored, scoreboard
@@ -65,8 +65,7 @@ def fit_run(
         UserError: the environment or the data are of no use, or the settings do not fit.
         Interrupted: the user stopped it; checkpoint and best weights so far are kept.
     """
-    chosen_model(settings)  # a wrong name must not leave an empty run
-    fingerprint = fingerprint_of(settings)
+    fingerprint = check(settings)
     run = Run.create(out, default=settings.name)
     if run.notice and say is not None:
         say(run.notice)

@@ -22,7 +22,7 @@ from statewise.rl.saved import save_policy
 from statewise.rl.settings import FitSettings
 from statewise.rl.starting import start_from
 
-__all__ = ["chosen_model", "fingerprint_of", "fit_model"]
+__all__ = ["check", "chosen_model", "fingerprint_of", "fit_model"]
 
 ONLINE, OFFLINE = "in an environment", "from data"
 Say = Callable[[str], None]
@@ -65,6 +65,19 @@ def chosen_model(settings: FitSettings) -> tuple[str, Any, dict[str, Any]]:
     if settings.steps is not None:
         values["steps"] = settings.steps
     return name, model, {**values, **settings.overrides}
+
+
+def check(settings: FitSettings) -> str:
+    """Refuse what cannot be fitted before a run directory is made; what identifies its data.
+
+    Raises:
+        UserError: the model, one of its settings, the environment or the data file is none.
+    """
+    name, model, values = chosen_model(settings)
+    if not settings.from_data:
+        from_dict(config_class(model), values, where=f"model {name}")
+        make(EnvironmentSpec(id=settings.what, options=settings.env_options)).close()
+    return fingerprint_of(settings)
 
 
 def fit_model(settings: FitSettings, run: Run, say: Say | None, progress: Progress) -> Fitted:
