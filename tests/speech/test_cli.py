@@ -173,3 +173,15 @@ def test_export_refuses_models_of_whole_signals(tmp_path: Path, capsys: pytest.C
     assert run("export", tmp_path / "x.onnx", "--model", "gating") == 2
     assert "whole signals" in capsys.readouterr().err
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_segments_do_not_depend_on_how_much_is_read_at_once(monkeypatch: pytest.MonkeyPatch):
+    from statewise.speech import vad
+    from statewise.speech.models import build
+
+    x = np.concatenate([hum(1.0, 16_000), np.zeros((16_000, 1)), hum(1.3, 16_000)])[:, 0].astype(np.float32)
+    model = build("wiener")[1]
+    whole = vad.find_speech(model, x)
+    monkeypatch.setattr(vad, "CHUNK", 0.37)
+    assert vad.find_speech(model, x) == whole
+    assert len(whole) >= 2

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -220,10 +221,11 @@ class SoundWriter:
             self._target.close()
 
 
-def read_sound(path: str | Path) -> tuple[np.ndarray, SoundInfo]:
-    """A whole file, (N, C) float32."""
+def read_sound(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, SoundInfo]:
+    """A whole file, (N, C) float32, or its first seconds."""
     with SoundReader(path) as reader:
-        blocks = list(reader.blocks(1 << 20))
+        most = None if seconds is None else max(1, round(seconds * reader.info.rate))
+        blocks = list(reader.blocks(1 << 20) if most is None else islice(reader.blocks(most), 1))
         empty = np.zeros((0, reader.info.channels), dtype=np.float32)
         return np.concatenate([empty, *blocks]), reader.info
 

@@ -25,6 +25,8 @@ RANGE = 80.0
 """dB from black to the loudest bin."""
 PLAYED = 30.0
 """Seconds of each file that the page can play."""
+DRAWN = 600.0
+"""Seconds of each file that are drawn: a long file would not fit in memory."""
 SHOWN = 12
 """Files on the page."""
 
@@ -113,9 +115,9 @@ def _row(one: Outcome) -> list[Any]:
 
 
 def _signals(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, int]:
-    """The first channels of input and output."""
-    before, info = read_sound(outcome.source)
-    after, _ = read_sound(outcome.target)
+    """The first channels of the first minutes of input and output."""
+    before, info = read_sound(outcome.source, DRAWN)
+    after, _ = read_sound(outcome.target, DRAWN)
     return before[:, 0], after[:, 0], info.rate
 
 

@@ -18,6 +18,8 @@ from statewise.speech.models.enhancer import Enhancer
 __all__ = ["Segment", "VadOptions", "find_speech"]
 
 TINY = 1e-10
+CHUNK = 60.0
+"""Seconds that a streaming model takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,7 @@ def find_speech(model: Enhancer, x: np.ndarray, options: VadOptions | None = Non
     options = options or VadOptions()
     if not len(x):
         return []
-    spectrum = model.stft.spectrum(torch.from_numpy(x)[None])
-    enhanced, _ = model(spectrum)
-    before, after = (one[0].square().sum((1, 2)).numpy() for one in (spectrum, enhanced))
+    before, after = _powers(model, x)
     rate = model.sample_rate / model.stft.hop
     loudest = _smooth(after, max(1, round(rate))).max()
     loud = after > max(loudest * 10 ** (-options.below / 10), TINY)
@@ -75,6 +75,20 @@ def find_speech(model: Enhancer, x: np.ndarray, options: VadOptions | None = Non
             )
             segments.append(segment)
     return segments
+
+
+def _powers(model: Enhancer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The power of every frame before and after; a streaming model takes a minute at once."""
+    stft, hop = model.stft, model.stft.hop
+    size = round(CHUNK * model.sample_rate / hop) * hop if model.streaming else len(x) + 2 * hop
+    padded = np.pad(x, (0, stft.frames(len(x)) * hop - len(x)))
+    block, state, rows = torch.zeros(1, hop), None, []
+    for at in range(0, len(padded), size):
+        spectrum, block = stft.analyse(torch.from_numpy(padded[at : at + size])[None], block)
+        enhanced, state = model(spectrum, state)
+        rows.append([one[0].square().sum((1, 2)).numpy() for one in (spectrum, enhanced)])
+    before, after = zip(*rows, strict=True)
+    return np.concatenate(before), np.concatenate(after)
 
 
 def _smooth(power: np.ndarray, size: int) -> np.ndarray:
