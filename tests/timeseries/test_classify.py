@@ -100,13 +100,13 @@ def test_a_broken_ts_file_is_named(text: str, pieces: tuple[str, ...], tmp_path:
         assert piece in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["chimera", "lru"])
-def test_networks_tell_slow_from_fast_where_a_vote_cannot(name: str):
+@pytest.mark.parametrize(("name", "epochs"), [("chimera", 20), ("lru", 40)])
+def test_networks_tell_slow_from_fast_where_a_vote_cannot(name: str, epochs: int):
     train, test = waves(40), waves(30, seed=1)
     vote = build("majority", ClassifyConfig())
     vote.fit(train)
     assert accuracy(vote.scores(test), vote.classes, test) == 0.5
-    method = build(name, ClassifyConfig(epochs=20, d_model=8, depth=1, learning_rate=1e-2))
+    method = build(name, ClassifyConfig(epochs=epochs, d_model=8, depth=1, learning_rate=1e-2))
     method.fit(train)
     assert accuracy(method.scores(test), method.classes, test) >= 0.9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_the_panel_knows_them_ahead(tmp_path: Path):
     (series,) = reading.panel.series
     assert reading.panel.covariate_names == ("holiday",)
     assert series.covariates is not None
-    assert len(series.covariates) == 2 * len(series)
+    assert len(series.covariates) == len(series) + 1_000
     assert any("10 days with a public holiday of DE" in note.text for note in reading.notes)
 
 
@@ -71,7 +72,13 @@ def test_a_holiday_ahead_is_forecast_as_one(tmp_path: Path, capsys):
         good_friday[name] = float(next(line for line in lines if ",2024-03-29," in line).split(",")[2])
     assert good_friday["run0"] > 40
     assert good_friday["run2"] < 25
+    newer = tmp_path / "newer.csv"
+    newer.write_text("date,sold\n2024-03-22,50\n2024-03-23,51\n", encoding="utf-8")
     capsys.readouterr()
+    assert app.run(["predict", str(tmp_path / "run2"), str(newer), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)["rows"]
+    easter_monday = next(row for row in table if row[1] == "2024-04-01")
+    assert easter_monday[2] < 25
     assert app.run(["predict", str(tmp_path / "run2")]) == 0
     assert capsys.readouterr().out == (tmp_path / "run2" / "forecast.csv").read_text(encoding="utf-8")
 

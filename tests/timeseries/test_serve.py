@@ -181,6 +181,20 @@ def test_many_requests_at_once_leave_a_whole_state(client: Client):
     assert np.isfinite([value for row in answer["rows"] for value in row[2:]]).all()
 
 
+def test_a_model_with_holidays_is_served(tmp_path: Path):
+    rows_of = [f"{day},{10 + i % 7}" for i, day in enumerate(days(N))]
+    (tmp_path / "sales.csv").write_text("\n".join(["date,north", *rows_of]) + "\n", encoding="utf-8")
+    run = tmp_path / "run"
+    words = ["fit", str(tmp_path / "sales.csv"), "--model", "nlinear", "--holidays", "DE", "-q"]
+    assert app.run([*words, "--out", str(run)]) == 0
+    with served(run) as client:
+        assert client.update("north", rows(N, [11.0, 12.0]))["new_steps"] == 2
+        assert client.get("/predict?series=north")["rows"][0][1] == days(N + 3)[-1]
+        far = json.dumps({"series": "north", "rows": [{"ds": "2023-05-01", "y": 1.0}]})
+        status, text = client.ask("POST", "/update", far)
+    assert (status, "known ahead" in text) == (422, True)
+
+
 def test_the_missing_extra_is_named(run: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert app.run(["serve", str(run)]) == 2

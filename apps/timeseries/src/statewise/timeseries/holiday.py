@@ -21,6 +21,7 @@ __all__ = ["NAME", "holiday_counts", "holiday_note", "with_holidays"]
 
 NAME = "holiday"
 """Of the covariate."""
+_AHEAD = 1_000, 60  # steps ahead at least, up to weeks and beyond: new rows may be few, the horizon is not
 _YEARS = 500  # of a file, at most
 
 
@@ -28,7 +29,7 @@ def with_holidays(panel: Panel, code: str) -> Panel:
     """The panel with one more covariate.
 
     Where there are covariates already, it reaches as far ahead as they do; else as far as the longest series
-    is long, which is the longest horizon there can be.
+    is long, which is the longest horizon there can be, and further where that is short.
 
     Args:
         panel: with stamps.
@@ -43,7 +44,8 @@ def with_holidays(panel: Panel, code: str) -> Panel:
             where="--holidays",
             fix="leave --holidays out, or name a column of dates with --time",
         )
-    longest = max(len(series) for series in panel.series)
+    short = panel.frequency.microseconds <= MICROSECONDS["week"]
+    longest = max(_AHEAD[0 if short else 1], *(len(series) for series in panel.series))
     width = len(panel.covariate_names)
     return replace(
         panel,

@@ -127,11 +127,22 @@ class Service:
             values[step - first] = np.nan if row.y is None else row.y
         frequency = self.saved.panel.frequency
         times = frequency.at(last, np.arange(first, end + 1))
-        covariates = None
-        if history.covariates is not None:
-            raise HTTPException(422, "this model has covariates: use `forecast update` with a file")
-        series = Series(id=update.series, times=times, values=values, covariates=covariates)
+        series = Series(
+            id=update.series, times=times, values=values, covariates=self._known(history, first, end)
+        )
         return Panel(series=(series,), frequency=frequency, zone=self.saved.panel.zone)
+
+    def _known(self, history: Series, first: int, end: int) -> np.ndarray | None:
+        """The covariates from step `first` on, which the fit has known ahead; None where there are none."""
+        known = history.covariates
+        if known is None:
+            return None
+        if len(known) < len(history) + end + self.saved.portfolio.context.horizon:
+            raise HTTPException(
+                422,
+                "the covariates known ahead end before the forecast does: use `forecast update` with a file",
+            )
+        return known[len(history) + first - 1 :]
 
     def _step(self, row: Row, last: Any, length: int) -> int:
         """How many steps after the last one a row lies; 0 and less for rows that are known."""
