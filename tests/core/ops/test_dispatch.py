@@ -248,3 +248,17 @@ def test_forked_workers_make_their_own_threads():
     )
     for value, wanted in zip(workers, here, strict=True):
         torch.testing.assert_close(value, wanted, rtol=0, atol=0)
+
+
+def test_written_out_operators_leave_no_node_of_their_own():
+    class Running(torch.nn.Module):
+        def forward(self, a, b):
+            return linear_scan(a, b)[0]
+
+    a, b = torch.rand(3), torch.rand(1, 5, 3)
+    with dispatch.written_out():
+        program = torch.export.export(Running(), (a, b), strict=False)
+    assert not [node for node in program.graph.nodes if "statewise" in str(node.target)]
+    torch.testing.assert_close(program.module()(a, b), linear_scan(a, b)[0])
+    again = torch.export.export(Running(), (a, b), strict=False)
+    assert [node for node in again.graph.nodes if "statewise" in str(node.target)]

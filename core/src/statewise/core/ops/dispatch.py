@@ -31,7 +31,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from statewise.core.errors import UnknownNameError, UserError
 
-__all__ = ["AUTO", "BACKENDS", "OPERATORS", "Op", "explain", "use_backend", "written_out"]
+__all__ = ["AUTO", "BACKENDS", "OPERATORS", "Op", "explain", "is_written_out", "use_backend", "written_out"]
 
 BACKENDS = ("reference", "portable", "cpu", "gpu")
 AUTO = "auto"
@@ -76,6 +76,11 @@ def written_out() -> Iterator[None]:
         yield
     finally:
         _plain_operations.reset(token)
+
+
+def is_written_out() -> bool:
+    """Whether operators are being traced as plain operations."""
+    return _plain_operations.get()
 
 
 def explain(op: str, device: str | torch.device = "cpu") -> dict[str, str]:

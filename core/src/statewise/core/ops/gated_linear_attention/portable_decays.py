@@ -19,6 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from statewise.core.ops.dispatch import is_written_out
+
 __all__ = ["Decays", "KeyDecays", "SharedDecays"]
 
 
@@ -102,7 +104,9 @@ class KeyDecays:
 
 
 def _running_product(decay: Tensor) -> Tensor:
-    """cumprod over the steps of a block, (..., C, K): of at most a few, and exporters have no cumprod."""
+    """The running product over a block, (..., C, K); as single products for exporters, which have no cumprod."""
+    if not is_written_out():
+        return decay.cumprod(-2)  # accumulates in float64, which long sequences of decays near 1 need
     rows = list(decay.unbind(-2))
     for i in range(1, len(rows)):
         rows[i] = rows[i - 1] * rows[i]
