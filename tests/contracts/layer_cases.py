@@ -147,13 +147,19 @@ def _traits(case: str) -> tuple[bool | None, bool]:
     return layer.streaming, "L" in layer.axes
 
 
-def each(*, streaming: bool | None = None, sequential: bool = True) -> pytest.MarkDecorator:
-    """All cases, or those that stream, or those that do not; by default only those with a time axis."""
-    picked = []
+def each(
+    *, streaming: bool | None = None, sequential: bool = True, compiles: bool = False
+) -> pytest.MarkDecorator:
+    """All cases, or those that stream, or those that do not; by default only those with a time axis.
+
+    A test that compiles takes seconds a case: other settings of a layer than its first are then `slow`.
+    """
+    picked: list[Any] = []
     for case in CASES:
         streams, timed = _traits(case)
         if (streaming is None or streams in (None, streaming)) and (timed or not sequential):
-            picked.append(case)
+            other = compiles and "/" in case
+            picked.append(pytest.param(case, marks=pytest.mark.slow) if other else case)
     return pytest.mark.parametrize("case", picked)
 
 

@@ -91,7 +91,7 @@ class Step(nn.Module):
         return self.layer.step(x_t, state)
 
 
-@each(streaming=True)
+@each(streaming=True, compiles=True)
 def test_compiled_step_equals_eager(case: str) -> None:
     layer = make(case)
     x_t, state = inputs(layer)[:, 0], carried(layer)
@@ -100,7 +100,7 @@ def test_compiled_step_equals_eager(case: str) -> None:
     close(compiled(x_t, state), layer.step(x_t, state), torch.float32)
 
 
-@each(sequential=False)
+@each(sequential=False, compiles=True)
 def test_compiled_forward_equals_eager(case: str) -> None:
     layer = make(case)
     x, state, reset = inputs(layer).requires_grad_(), carried(layer), random_reset()
@@ -113,7 +113,7 @@ def test_compiled_forward_equals_eager(case: str) -> None:
     close(tuple(gradients(actual, wrt)), tuple(gradients(expected, wrt)), torch.float32, loose=10)
 
 
-@each(streaming=True)
+@each(streaming=True, compiles=True)
 def test_exported_step_equals_eager(case: str) -> None:
     layer = make(case)
     x_t, state = inputs(layer)[:, 0], carried(layer)
