@@ -115,17 +115,11 @@ def _fit_online(
     learner: Learner = model(config, spec, settings.seed)
     start_from(settings.init, learner.network, name)
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
-    until = settings.until if settings.until is not None else solved_at(spec)
-    plan = Plan(
-        evaluate_every=config.evaluate_every,
-        episodes=20 if until is not None else 10,
-        until=until,
-        budget=settings.budget,
-        save_every=settings.save_every,
-    )
+    plan = _plan(config, spec, settings)
     if say is not None:
         say(f"{name} in {spec.label}: {learner.interface.words()}; {parameters:,} parameters")
-        ends = f"after {learner.total:,} steps" + ("" if until is None else f", or at a return of {until:g}")
+        ends = f"after {learner.total:,} steps"
+        ends += "" if plan.until is None else f", or at a return of {plan.until:g}"
         say(f"training ends {ends}; override with --steps, --until and --budget")
     try:
         # one thread: rollouts are small steps, which a second thread slows down even for large networks
@@ -144,6 +138,17 @@ def _fit_online(
         seconds=result.seconds,
         parameters=parameters,
         steps=learner.steps,
+    )
+
+
+def _plan(config: Any, spec: EnvironmentSpec, settings: FitSettings) -> Plan:
+    until = settings.until if settings.until is not None else solved_at(spec)
+    return Plan(
+        evaluate_every=config.evaluate_every,
+        episodes=20 if until is not None else 10,
+        until=until,
+        budget=settings.budget,
+        save_every=settings.save_every,
     )
 
 

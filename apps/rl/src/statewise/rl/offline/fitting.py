@@ -65,6 +65,24 @@ class OfflineConfig:
         require(0 <= self.validation < 1, "validation", self.validation, "at least 0 and below 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """Everything of a training but its outcome."""
+
+    name: str
+    training: OfflineConfig
+    data: Trajectories
+    spec: EnvironmentSpec | None
+    playable: bool
+    target: float
+    network: SequencePolicy
+    task: SequenceTask
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
 def fit_offline(
     name: str,
     model: type[SequencePolicy],
@@ -85,62 +103,78 @@ def fit_offline(
         say: told what is assumed.
         progress: told the fraction done.
     """
-    training, own = _sorted_out(name, model, values)
-    data = _prepared(read(settings.what), training, settings)
-    spec, playable = _environment(data, settings)
-    interface = _interface(data, spec, settings, playable=playable)
-    data = dataclasses.replace(data, interface=interface)
-    target = settings.target if settings.target is not None else float(data.returns.max())
-    network = _network(name, model, own, data, settings.seed)
-    start_from(settings.init, network, name)
-    sequences = Sequences(data)
-    train, held_out = split(len(data.episodes), training.validation, settings.seed)
-    task = SequenceTask(network, sequences, train, held_out, choose=training.choose == "validation")
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    notes = _notes(data, settings, spec, target, network)
+    job = _assembled(name, model, values, settings)
+    notes = _notes(job, settings)
     if say is not None:
-        say(f"{name} from {settings.what}: {'; '.join(data.notes)}; {parameters:,} parameters")
+        say(f"{name} from {settings.what}: {'; '.join(job.data.notes)}; {job.parameters:,} parameters")
         for note in notes:
             say(note)
 
     def tell(tick: Tick) -> None:
         progress(tick.fraction, f"step {tick.step:,}, loss {tick.loss:.4f}")
 
-    facts = {
-        "target": target,
-        "delayed": training.delayed,
-        "columns": list(settings.columns),
-        "data_returns": [float(data.returns.min()), float(data.returns.mean()), float(data.returns.max())],
-    }
-
-    def save() -> None:
-        network.cpu().eval()
-        known = spec or EnvironmentSpec(id="unknown")
-        save_policy(
-            run.path / "model",
-            network,
-            model=name,
-            family="sequence",
-            spec=known,
-            interface=interface,
-            facts=facts,
-        )
-
+    config = _fit_config(job.training, job.task, job.network, settings)
     try:
-        result = fit(task, _fit_config(training, task, network, settings), run, progress=tell)
+        result = fit(job.task, config, run, progress=tell)
     except Interrupted:
-        save()
+        _save(job, settings, run)
         raise
-    save()
+    _save(job, settings, run)
     return Fitted(
         model=name,
         rows=[dict(row) for row in result.history],
         stopped_by=result.stopped_by,
         seconds=result.seconds,
-        parameters=parameters,
+        parameters=job.parameters,
         steps=result.steps,
-        playable=playable,
+        playable=job.playable,
         notes=[note for note in notes if note.startswith("no environment")],
+    )
+
+
+def _assembled(name: str, model: type[SequencePolicy], values: dict[str, Any], settings: FitSettings) -> _Job:
+    """Data, network and task of a training.
+
+    Raises:
+        DataError: the data cannot be read, or do not fit the environment.
+        ConfigError: a setting is unknown or out of its bounds.
+    """
+    training, own = _sorted_out(name, model, values)
+    data = _prepared(read(settings.what), training, settings)
+    spec, playable = _environment(data, settings)
+    data = dataclasses.replace(data, interface=_interface(data, spec, playable=playable))
+    network = _network(name, model, own, data, settings.seed)
+    start_from(settings.init, network, name)
+    train, held_out = split(len(data.episodes), training.validation, settings.seed)
+    choose = training.choose == "validation"
+    return _Job(
+        name=name,
+        training=training,
+        data=data,
+        spec=spec,
+        playable=playable,
+        target=settings.target if settings.target is not None else float(data.returns.max()),
+        network=network,
+        task=SequenceTask(network, Sequences(data), train, held_out, choose=choose),
+    )
+
+
+def _save(job: _Job, settings: FitSettings, run: Run) -> None:
+    returns = job.data.returns
+    job.network.cpu().eval()
+    save_policy(
+        run.path / "model",
+        job.network,
+        model=job.name,
+        family="sequence",
+        spec=job.spec or EnvironmentSpec(id="unknown"),
+        interface=job.data.interface,
+        facts={
+            "target": job.target,
+            "delayed": job.training.delayed,
+            "columns": list(settings.columns),
+            "data_returns": [float(returns.min()), float(returns.mean()), float(returns.max())],
+        },
     )
 
 
@@ -199,9 +233,7 @@ def _environment(data: Trajectories, settings: FitSettings) -> tuple[Environment
     return data.spec, data.spec is not None
 
 
-def _interface(
-    data: Trajectories, spec: EnvironmentSpec | None, settings: FitSettings, *, playable: bool
-) -> Interface:
+def _interface(data: Trajectories, spec: EnvironmentSpec | None, *, playable: bool) -> Interface:
     """That of the environment where there is one: it knows bounds and classes that the data may not show.
 
     Raises:
@@ -269,18 +301,14 @@ def _fit_config(
     )
 
 
-def _notes(
-    data: Trajectories,
-    settings: FitSettings,
-    spec: EnvironmentSpec | None,
-    target: float,
-    network: SequencePolicy,
-) -> list[str]:
-    notes = [f"returns in the data: {data.returns.min():.1f} to {data.returns.max():.1f}"]
-    if network.wants_return:
+def _notes(job: _Job, settings: FitSettings) -> list[str]:
+    """What was assumed, in words."""
+    returns = job.data.returns
+    notes = [f"returns in the data: {returns.min():.1f} to {returns.max():.1f}"]
+    if job.network.wants_return:
         asked = "asked for" if settings.target is not None else "asked for (the best of the data)"
-        notes[0] += f"; {asked}: {target:.1f}, override with --target"
-    if spec is None:
+        notes[0] += f"; {asked}: {job.target:.1f}, override with --target"
+    if job.spec is None:
         notes.append(
             "no environment is known to judge the policy in: name one with --env. "
             "A small loss on recorded actions does not mean that it acts well"
