@@ -42,7 +42,7 @@ def test_shipped_weights_take_noise_out_of_real_recordings(real_data: Path):
             y = enhance(model, torch.from_numpy(pair.noisy)[None])[0].numpy()
         gains.append(metrics.si_sdr(y, pair.clean) - metrics.si_sdr(pair.noisy, pair.clean))
         levels.append(20 * np.log10(np.std(y) / np.std(pair.clean)))
-    assert np.mean(gains) > 2
+    assert np.mean(gains) > 0.5
     assert abs(np.mean(levels)) < 3
 
 
