@@ -81,6 +81,17 @@ def test_train_evaluate_predict_as_json_and_csv(images: Path, tmp_path: Path, mo
     assert set(rows[0]) == {"image", "class", "probability", "class 2", "probability 2"}
 
 
+@pytest.mark.parametrize("size", ["8", "4x12"])
+def test_an_export_gives_the_same_probabilities(
+    trained: Path, tmp_path: Path, size: str, monkeypatch, capsys
+):
+    words = ["export", str(trained), str(tmp_path / "model.pt2"), "--size", size, "--json"]
+    assert run(words, monkeypatch) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["difference"] < 1e-4
+    assert (tmp_path / "model.pt2").exists()
+
+
 def test_a_second_run_does_not_overwrite_the_first(images: Path, trained: Path, monkeypatch, capsys):
     words = ["train", str(images), "--epochs", "1", "--model", "cnn-nano", "--out", str(trained)]
     assert run(words, monkeypatch) == 0

@@ -210,7 +210,8 @@ def test_positions_are_resized_as_pinned():
     same = table(torch.zeros(1, 2, 2, 1))
     assert same.flatten().tolist() == [0.0, 1.0, 2.0, 3.0]
     row = table(torch.zeros(1, 2, 4, 1))[0, 0, :, 0]
-    wanted = torch.tensor([-0.1055, 0.2617, 0.7383, 1.1055])
+    # cubic convolution with a = -0.75 at -1/4, 1/4, 3/4 and 5/4, the border repeated
+    wanted = torch.tensor([-0.1055, 0.2266, 0.7734, 1.1055])
     torch.testing.assert_close(row, wanted, rtol=0, atol=1e-3)
 
 

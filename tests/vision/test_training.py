@@ -143,6 +143,7 @@ def test_explain_looks_at_the_grid(run: Path, images: Path, tmp_path: Path):
     assert (memory > 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, "12x20"])
 def test_an_exported_model_gives_the_same_probabilities(run: Path, tmp_path: Path, size: str | None):
     found = export_classifier(run, tmp_path / "model.pt2", size=size)

@@ -104,7 +104,7 @@ class KeyDecays:
 
 
 def _running_product(decay: Tensor) -> Tensor:
-    """The running product over a block, (..., C, K); as single products for exporters, which have no cumprod."""
+    """The running product over a block, (..., C, K); exporters have no cumprod and get products."""
     if not is_written_out():
         return decay.cumprod(-2)  # accumulates in float64, which long sequences of decays near 1 need
     rows = list(decay.unbind(-2))
