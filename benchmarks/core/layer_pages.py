@@ -1,7 +1,8 @@
-"""The generated end of every page in docs/layers: facts of the registry, settings, and measured costs.
+"""The generated ends of the pages in docs/layers and of docs/choosing_a_layer.md.
 
-Everything above the mark is written by hand; everything below is made by `write_pages` from the registry, the
-documentation of the configuration and benchmarks/core/layers.json, and a test compares it.
+Everything above the mark is written by hand. Below it stand, for a layer, its settings and measured costs,
+made from its configuration and benchmarks/core/layers.json; for the choice, the figures of all layers side by
+side, from layers.json, state_tracking.json and recall.json. A test compares them.
 
     python -m benchmarks.core.layer_pages      write the pages again, without measuring
 """
@@ -17,19 +18,63 @@ from benchmarks.results import ROOT
 from statewise.core.config import config_class, field_docs
 from statewise.core.layers import LAYERS
 
-__all__ = ["page_of", "rendered", "write_pages", "written_rows"]
+__all__ = ["CHOICE", "MARK", "chosen", "page_of", "rendered", "write_pages", "written_rows"]
 
 MARK = "<!-- Generated below this line by benchmarks/core/layer_pages.py. Do not edit. -->"
 
 
+CHOICE = ROOT / "docs" / "choosing_a_layer.md"
+
+
 def main() -> None:
     write_pages(written_rows())
+    CHOICE.write_text(chosen(CHOICE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def written_rows() -> list[dict[str, Any]]:
     """The measurements of benchmarks/core/layers.json."""
-    document = ROOT / "benchmarks" / "core" / "layers.json"
-    return json.loads(document.read_text(encoding="utf-8"))["rows"]
+    return _document("layers")["rows"]
+
+
+def chosen(page: str) -> str:
+    """The page on choosing with its generated part made anew."""
+    tracked = {(title, row["layer"]): row for title, row in _table_rows("state_tracking")}
+    titles = list(dict.fromkeys(title for title, _ in tracked))
+    recalled = {row["layer"]: row for _, row in _table_rows("recall")}
+    header = ("layer", "µs per token, training", "µs per step", "state, bytes")
+    lines = []
+    for row in written_rows():
+        name = row["layer"]
+        found = recalled.get(name, {})
+        verdicts = [tracked.get((title, name), {}).get("verdict", "") for title in titles]
+        shares = [found.get(key) for key in ("recall_trained", "copying_trained")]
+        cost = (f"{row['token_us']:.1f}", _or_blank(row["step_us"], ".0f"), _or_blank(row["state"], ",d"))
+        link = f"[{name}](layers/{page_of(name).name})"
+        lines.append((link, *cost, *verdicts, *(_or_blank(share, ".0%") for share in shares)))
+    short = [title.partition(",")[0] for title in titles]
+    grid = _grid((*header, *short, "recall", "copying"), lines)
+    by_hand = page.partition(MARK)[0].rstrip()
+    return "\n\n".join([by_hand, MARK, "## Figures", grid, SOURCES]) + "\n"
+
+
+SOURCES = (
+    "An empty place was not measured. Costs: [all layers](benchmarks/layers.md), float32, one thread. "
+    "Parity, S3 and S5: [state tracking](benchmarks/state_tracking.md), trained at 40 and asked at 256. "
+    "Recall and copying: [recall](benchmarks/recall.md), the share of right answers at equal parameters."
+)
+
+
+def _document(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "core" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _table_rows(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of all tables of a document, each with the title of its table."""
+    return [(table["title"], row) for table in _document(name)["tables"] for row in table["rows"]]
+
+
+def _or_blank(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def write_pages(rows: list[dict[str, Any]]) -> None:
