@@ -34,7 +34,7 @@ from statewise.recsys.saved import Recommender, save_recommender
 from statewise.recsys.serving.app import make_engine
 from statewise.recsys.serving.nearest import Nearest
 
-ITEMS, USERS, RATE, CONNECTIONS, SECONDS, KILLED = 100_000, 2_000, 100, 20, 30, 10_000
+ITEMS, USERS, RATE, CONNECTIONS, SECONDS, KILLED = 100_000, 2_000, 100, 20, 15, 10_000
 PORT = 8765
 ENCODERS = ("lru", "gru", "min-gru", "mamba", "mamba2", "gla", "hgrn2")
 

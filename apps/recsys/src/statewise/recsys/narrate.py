@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from statewise.core.cli.console import Console
-from statewise.core.errors import Interrupted
+from statewise.core.train.launch import process_rank
 from statewise.recsys.api import Outcome
 from statewise.recsys.contest import JUDGED, Row, best_baseline
 from statewise.recsys.evaluate import Evaluation
@@ -17,7 +17,9 @@ COLUMNS = ("method", "NDCG@10", "HR@10", "MRR", "coverage", "novelty", "debiased
 
 
 def tell_fit(outcome: Outcome, console: Console) -> None:
-    """The scoreboard, the verdict, and where everything is."""
+    """The scoreboard, the verdict, and where everything is; of several processes the first one speaks."""
+    if process_rank() != 0 and not console.json:
+        return
     console.table(COLUMNS, [score_cells(row) for row in outcome.rows], title=protocol(outcome))
     for line in verdict(outcome.rows):
         console.show(line)
@@ -27,8 +29,6 @@ def tell_fit(outcome: Outcome, console: Console) -> None:
     console.show("\n".join(["", f"{run / 'report.html'}", f"{run / 'model'}"]))
     console.show(f"recsys recommend {run} --k 10")
     console.result(document(outcome))
-    if outcome.training is not None and outcome.training.stopped_by == "interrupt":
-        raise Interrupted(f"stopped early; the best so far is in {run}")
 
 
 def tell_evaluation(found: Evaluation, console: Console) -> None:
