@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from statewise.core.errors import UserError
 from statewise.core.ops import threads
 from statewise.core.ops.dispatch import use_backend
-from statewise.core.ops.rnn_scan import CELLS, rnn_scan
+from statewise.core.ops.rnn_scan import CELLS, cpu, cpu_product, rnn_scan
 
 DENSE = [name for name, cell in CELLS.items() if not cell.diagonal]
 
@@ -181,3 +182,26 @@ def test_same_bits_for_any_number_of_threads_and_any_company(cell, monkeypatch):
     few = (x[:2], weight, tuple(part[:2] for part in state), bias)
     y, *_ = values_and_gradients(cell, few, "cpu", reset=reset[:2])
     assert torch.equal(y, outcomes[0][0][:2])
+
+
+def test_gradient_of_a_small_matrix_over_many_steps_writes_nothing_else():
+    """Three gates of four units over 300 rows: the room of a strip is full, and its last row is a part."""
+    batch, units, gates, margin = 300, 4, 12, 4096
+
+    def guarded(tensor: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        whole = np.full(tensor.numel() + 2 * margin, 7.0, np.float32)
+        inner = whole[margin : margin + tensor.numel()].reshape(tuple(tensor.shape))
+        inner[...] = tensor.numpy()
+        return whole, inner
+
+    generator = torch.Generator().manual_seed(0)
+    dz = torch.randn(batch, 1, 1, 3, units, generator=generator)
+    hidden = torch.randn(1, batch, units, generator=generator)
+    tensors = (dz, cpu_product.packed(hidden), torch.zeros(1, gates, units), torch.zeros(1, cpu_product.ROOM))
+    pairs = [guarded(tensor) for tensor in tensors]
+    cpu._weight_gradient(*(inner for _, inner in pairs), 0, 1)
+    for whole, _ in pairs:
+        assert (whole[:margin] == 7.0).all()
+        assert (whole[-margin:] == 7.0).all()
+    expected = torch.einsum("blhgw,hbv->gwv", dz, hidden).reshape(1, gates, units)
+    np.testing.assert_allclose(pairs[2][1], expected.numpy(), atol=1e-4)

@@ -29,7 +29,8 @@ DEPTH = 256
 STRIP = 16
 """Rows of the gradient of R that are taken at once: a cache line of the gates' gradients."""
 AHEAD = 8
-ROOM = DEPTH * STRIP
+ROOM = DEPTH * STRIP + LANES
+"""Numbers to work in; the last part of a vector may be stored with what follows it, hence one vector more."""
 
 
 def packed(matrix: Tensor) -> Tensor:
