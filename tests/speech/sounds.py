@@ -202,7 +202,7 @@ BROKEN = (
     Broken(
         "option that does not exist",
         lambda folder: [str(sound("a.wav")(folder)), "--modle", "wiener"],
-        ("there is no option '--modle'",),
+        ("there is no option '--modle'", "did you mean '--model'?"),
     ),
     Broken(
         "mix beyond one",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from statewise.speech.cli import app
+from statewise.speech.cli import run as command
 from statewise.speech.models import MODELS
 from tests.speech.sounds import hum, sound
 
@@ -26,7 +26,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path) -> int:
-    return app.run([str(word) for word in words])
+    return command([str(word) for word in words])
 
 
 def test_a_folder_keeps_its_tree_and_is_skipped_the_second_time(
@@ -88,7 +88,7 @@ def test_standard_input_and_output(tree: Path, monkeypatch: pytest.MonkeyPatch):
     source, target = Pipe((tree / "in" / "a.wav").read_bytes()), Pipe()
     monkeypatch.setattr("sys.stdin", source)
     monkeypatch.setattr("sys.stdout", target)
-    assert run("enhance", "-", *WIENER, "-q") == 0
+    assert run("enhance", "-", "-q", *WIENER) == 0
     made, rate = soundfile.read(io.BytesIO(target.buffer.getvalue()))
     assert (len(made), rate) == (soundfile.info(tree / "in" / "a.wav").frames, 16_000)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +14,10 @@ from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed
 from statewise.speech import __version__
 from statewise.speech.models import DEFAULT
 
-__all__ = ["app", "main"]
+__all__ = ["STANDARD", "app", "main", "run"]
+
+STANDARD = "/dev/stdin"
+"""What `-` is called between the command line and the commands."""
 
 app = App(
     "speech",
@@ -25,8 +30,6 @@ SOUND = Group("Sound", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 DATA = Group("Data", sort_key=4)
 
-Sources = Annotated[list[str], Parameter(allow_leading_hyphen=True)]
-"""Inputs; the hyphen is for `-`, and `output_of` refuses what was meant to be an option."""
 Model = Annotated[str, Parameter(help="A name out of `speech models`, or the directory of a run.")]
 Channels = Annotated[
     Literal["each", "mid", "mono"],
@@ -50,7 +53,7 @@ Limit = Annotated[
 
 @app.command(alias="predict")
 def enhance(
-    sources: Sources,
+    sources: list[str],
     /,
     *,
     out: Annotated[
@@ -411,9 +414,14 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
     list_datasets(DATASETS, console, name, path)
 
 
+def run(words: Sequence[str]) -> int:
+    """Run a command line; `-` goes by another name, since the parser takes it for an option."""
+    return app.run([STANDARD if word == "-" else word for word in words])
+
+
 def main() -> int:
     """Run the command line; the exit code."""
-    return app.run()
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":  # for `torchrun -m statewise.speech.cli`

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from statewise.core.cli.console import Console
-from statewise.core.errors import DataError, UserError
+from statewise.core.errors import DataError
 from statewise.core.train.atomic import write_text
 from statewise.speech.api import Enhanced
 from statewise.speech.audio import STREAM, writable_ending
+from statewise.speech.cli import STANDARD
 from statewise.speech.enhancing import Outcome
 from statewise.speech.fit_report import verdict
 from statewise.speech.fitting import FitOutcome
@@ -39,19 +40,9 @@ LISTED = 20
 
 
 def output_of(sources: Sequence[str], out: str | None) -> tuple[list[str], str | None]:
-    """`in out`: of exactly two words, the second is the output if it is no input that exists.
-
-    Raises:
-        UserError: a word looks like an option.
-    """
-    words = list(sources)
-    for word in words:
-        if word.startswith("-") and word != STREAM and not Path(word).exists():
-            raise UserError(
-                f"there is no option '{word}'",
-                where="speech enhance",
-                fix="'speech enhance --help' lists what it takes",
-            )
+    """`in out`: of exactly two words, the second is the output if it is no input that exists."""
+    words = [STREAM if word == STANDARD else word for word in sources]
+    out = STREAM if out == STANDARD else out
     if out is not None or len(words) != 2 or words[1].startswith("@"):
         return words, out
     second = Path(words[1])
