@@ -37,7 +37,7 @@ MODELS = Registry(
         ),
         "lightnet": Entry(
             target=f"{_HERE}.lightnet:LightNetVis",
-            summary="one order-free pass of linear attention, places from codes; the fastest on large images",
+            summary="one order-free pass of linear attention; all it knows of places comes from codes",
             paper="Qin et al., You Only Scan Once: Efficient Multi-dimension Sequential Modeling with "
             "LightNet",
             year=2024,
