@@ -67,7 +67,7 @@ def fit(
     Example: recsys fit events.csv --model lru
 
     Args:
-        data: CSV, TSV, parquet, `.inter` or `::` files, also gzipped; `-` reads standard input.
+        data: CSV, TSV, parquet, `.inter` or `::` files, also gzipped, or a prepared directory.
         model: One of `recsys models`.
         blend: Counting method to mix into the network, weighted on validation; may be given several times.
         features: Table with a row for each item: its id, then categories and text.
