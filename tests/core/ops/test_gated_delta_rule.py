@@ -142,6 +142,19 @@ def test_twenty_thousand_steps_stay_on_the_loop(backend):
         assert relative_error(value, wanted) <= 5e-6
 
 
+@fast_backends
+def test_slow_decays_do_not_add_up_a_bias(backend):
+    """Weak writes and decays of half-lives of thousands of steps."""
+    q, k, v, beta, g, _ = (tensor.detach() for tensor in arguments(1, 20_000, 1, 4, 3))
+    inputs = (q, k, v, 1e-4 * beta, 2e-4 * g)
+    with torch.no_grad():
+        with use_backend("cpu"):
+            exact = gated_delta_rule(*inputs)[1]
+        with use_backend(backend):
+            single = gated_delta_rule(*(tensor.float() for tensor in inputs))[1]
+    assert relative_error(single, exact) <= 5e-6
+
+
 @every_backend
 @pytest.mark.parametrize("n", [1, 2])
 def test_gradcheck(n, backend):

@@ -83,17 +83,23 @@ def enter(inputs, item, t, count, block, forwards):
     _, first, stride = place(inputs, item, t)
     ahead = TOKENS * stride if forwards else -TOKENS * stride
     gather(inputs.k, first, stride, count, 1.0, block.key, ahead)
-    one = inputs.k.dtype.type(1)
+    one, total = inputs.k.dtype.type(1), inputs.k.dtype.type(0)
     for j in range(TOKENS):
         row = first + j * stride
         block.beta[j] = inputs.beta[row] if j < count else 0
-        block.decay[j] = math.exp(inputs.g[row]) if j < count and len(inputs.g) else one
+        block.decay[j] = one
+        if j < count and len(inputs.g):
+            block.decay[j] = math.exp(inputs.g[row])
+            total += inputs.g[row]
     for i in range(TOKENS):
         span = one
         for j in range(i, -1, -1):
             block.within[TOKENS * i + j] = span
             span *= block.decay[j]
         block.entering[i] = span
+    # what the state passes through: a product of numbers just below one is rounded the same way every time,
+    # which thousands of blocks would add up
+    block.entering[TOKENS - 1] = math.exp(total)
 
 
 @nb.njit(**INNER)
