@@ -43,7 +43,7 @@ def main() -> None:
             summary=f"Beyond imports the first forward and backward takes at most {worst['first']:.2f} s "
             f"({worst['operator']}). Imports are most of what a user waits for: up to "
             f"{max(row['imports'] for row in rows):.1f} s before the call, and up to "
-            f"{max(row['late'] for row in rows):.1f} s that the call sets off, of numba and of what that needs.",
+            f"{max(row['late'] for row in rows):.1f} s that the call sets off: numba and what it needs.",
             versions=versions("statewise-core", "torch", "numba"),
             protocol={
                 "work": "one forward and one backward on a few numbers in float32, kernels compiled before",
