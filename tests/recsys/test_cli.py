@@ -265,6 +265,16 @@ def test_next_periods_come_in_parts(tmp_path: Path, capsys):
     assert row["repeat"]["cases"] + row["novel"]["cases"] >= row["test"]["cases"]
 
 
+def test_standard_input_is_read_by_its_hyphen(folder: Path, tmp_path: Path):
+    words = [sys.executable, "-m", "statewise.recsys.cli", "fit", "-", "--model", "markov", "--json"]
+    with (folder / "events.csv").open("rb") as stream:
+        done = subprocess.run(
+            [*words, "--out", str(tmp_path / "run")], stdin=stream, capture_output=True, check=True
+        )
+    assert json.loads(done.stdout)["users"] == 80
+    assert run("fit", "--resume", str(tmp_path / "run")) == 2
+
+
 def test_the_lists_of_models_and_data(capsys):
     names = {row["name"] for row in document(capsys, "models")["models"]}
     assert {"causal", "bidir", "sasrec-plus", "bert4rec", "lru", "mamba2", "hybrid", "markov"} <= names

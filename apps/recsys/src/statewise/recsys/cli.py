@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +15,10 @@ from statewise.recsys import __version__
 from statewise.recsys.options import ReadOptions
 from statewise.recsys.settings import Tuning
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
+
+STANDARD = "/dev/stdin"
+"""What `-` is called between the command line and the commands."""
 
 app = App(
     "recsys",
@@ -67,7 +72,7 @@ def fit(
     Example: recsys fit events.csv --model lru
 
     Args:
-        data: CSV, TSV, parquet, `.inter` or `::` files, also gzipped, or a prepared directory.
+        data: CSV, TSV, parquet, `.inter` or `::` files, gzipped or not; `-`; a prepared directory.
         model: One of `recsys models`.
         blend: Counting method to mix into the network, weighted on validation; may be given several times.
         features: Table with a row for each item: its id, then categories and text.
@@ -93,7 +98,7 @@ def fit(
             outcome = resume_run(resume, data=data, say=console.say, progress=bar.update)
         else:
             settings = FitSettings(
-                data=tuple(data or ()),
+                data=tuple("-" if name == STANDARD else name for name in data or ()),
                 model=model,
                 blend=blend,
                 features=features,
@@ -392,9 +397,14 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
     list_datasets(DATASETS, console, name, path)
 
 
+def run(words: Sequence[str]) -> int:
+    """Run a command line; `-` goes by another name, since the parser takes it for an option."""
+    return app.run([STANDARD if word == "-" else word for word in words])
+
+
 def main() -> int:
     """Run the command line; the exit code."""
-    return app.run()
+    return run(sys.argv[1:])
 
 
 if __name__ == "__main__":  # for `torchrun -m statewise.recsys.cli`
