@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from statewise.vision import cli
+from statewise.vision import cli, speed
 from statewise.vision.api import TrainSettings, train_run
 from tests.vision.broken_inputs import BROKEN, Broken
 from tests.vision.pictures import write_folder
@@ -109,12 +109,19 @@ def test_models_and_data_are_listed(monkeypatch, capsys):
 
 
 def test_bench_times_in_turns(monkeypatch, capsys):
+    monkeypatch.setattr(speed, "extra_memory", lambda *settings: 5_000_000)
     words = ["bench", "--models", "cnn-nano,vit-nano", "--res", "32", "--rounds", "1", "--json"]
     assert run(words, monkeypatch) == 0
     found = json.loads(capsys.readouterr().out)["timings"]
     assert [one["model"] for one in found] == ["cnn-nano", "vit-nano"]
     assert found[1]["speed_up"] == 1.0
     assert all(one["seconds"] > 0 for one in found)
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_a_process_of_its_own():
+    small, large = (speed.extra_memory("vit-nano", side, side) for side in (64, 512))
+    assert large > small + 1_000_000
 
 
 def test_arrows_and_moving_digits_are_made(tmp_path: Path, monkeypatch, capsys):
