@@ -4,8 +4,8 @@
     G = 1 where |X_tf| exceeds its threshold, else 10^(-reduction / 20), smoothed over time and frequency
 
 The method behind Audacity's noise reduction and the `noisereduce` package (Sainburg et al., 2020). It judges
-a bin by the whole signal and does not stream. It is a baseline to be beaten: on speech in noise it usually
-lowers every measure of quality.
+a bin by the whole signal and does not stream. It is a baseline to be beaten: it
+takes speech away with the noise.
 """
 
 from __future__ import annotations
