@@ -96,7 +96,7 @@ PROTOCOL = {
     "test": f"{ROWS[TRAINED]} fresh sequences of {TRAINED} and {ROWS[TESTED]} of {TESTED}; accuracy over all "
     f"steps, and over the last {LAST} of {TESTED}",
     "settings": "found on other seeds and other sequences than those of the table",
-    "verdict": f"'can': at least {REACHED:.0%} over the last {LAST} of {TESTED} steps; 'cannot': at least "
+    "verdict": f"'can': at least {REACHED:.0%} over {TESTED} steps and the last {LAST}; 'cannot': at least "
     f"{REACHED:.0%} at length {TRAINED} and not that; 'not learnt': below {REACHED:.0%} at length {TRAINED}",
     "threads": "one",
 }
@@ -191,9 +191,14 @@ def correct(model: Tagger, draw: Draw, length: int, generator: torch.Generator) 
 
 def verdict(rows: list[dict[str, Any]]) -> str:
     """Of the seeds of one task and layer, that of the best."""
-    able = sum(row["last"] >= REACHED for row in rows)
+    able = sum(_carries(row) for row in rows)
     fitted = sum(row["trained"] >= REACHED for row in rows)
     return "can" if able else "cannot" if fitted else "not learnt"
+
+
+def _carries(row: dict[str, Any]) -> bool:
+    """Right at the end and all the way to it: a slow drift of the phase can be right again at the end."""
+    return min(row["tested"], row["last"]) >= REACHED
 
 
 def report(rows: list[dict[str, Any]]) -> Result:
@@ -227,7 +232,7 @@ def line(task: str, layer: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "kind": KINDS[layer] + householders,
         "parameters": runs[0]["parameters"],
         **{key: fmean(run[key] for run in runs) for key in ("trained", "tested", "last")},
-        "seeds": f"{sum(run['last'] >= REACHED for run in runs)} of {len(runs)}",
+        "seeds": f"{sum(map(_carries, runs))} of {len(runs)}",
         "verdict": verdict(runs),
         "cpu_seconds": fmean(run["cpu_seconds"] for run in runs),
     }
