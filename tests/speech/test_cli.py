@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from statewise.speech.cli import run as command
+from statewise.speech.cli import app
 from statewise.speech.models import MODELS
 from tests.speech.sounds import hum, sound
 
@@ -26,7 +26,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path) -> int:
-    return command([str(word) for word in words])
+    return app.run([str(word) for word in words])
 
 
 def test_a_folder_keeps_its_tree_and_is_skipped_the_second_time(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,10 +13,7 @@ from statewise.recsys import __version__
 from statewise.recsys.options import ReadOptions
 from statewise.recsys.settings import Tuning
 
-__all__ = ["app", "main", "run"]
-
-STANDARD = "/dev/stdin"
-"""What `-` is called between the command line and the commands."""
+__all__ = ["app", "main"]
 
 app = App(
     "recsys",
@@ -98,7 +93,7 @@ def fit(
             outcome = resume_run(resume, data=data, say=console.say, progress=bar.update)
         else:
             settings = FitSettings(
-                data=tuple("-" if name == STANDARD else name for name in data or ()),
+                data=tuple(data or ()),
                 model=model,
                 blend=blend,
                 features=features,
@@ -397,14 +392,9 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
     list_datasets(DATASETS, console, name, path)
 
 
-def run(words: Sequence[str]) -> int:
-    """Run a command line; `-` goes by another name, since the parser takes it for an option."""
-    return app.run([STANDARD if word == "-" else word for word in words])
-
-
 def main() -> int:
     """Run the command line; the exit code."""
-    return run(sys.argv[1:])
+    return app.run()
 
 
 if __name__ == "__main__":  # for `torchrun -m statewise.recsys.cli`

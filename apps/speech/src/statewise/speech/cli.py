@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,10 +12,7 @@ from statewise.core.cli.options import Budget, Device, Epochs, Out, Resume, Seed
 from statewise.speech import __version__
 from statewise.speech.models import DEFAULT
 
-__all__ = ["STANDARD", "app", "main", "run"]
-
-STANDARD = "/dev/stdin"
-"""What `-` is called between the command line and the commands."""
+__all__ = ["app", "main"]
 
 app = App(
     "speech",
@@ -414,14 +409,9 @@ def data(name: str | None = None, path: Path | None = None, /, *, console: Termi
     list_datasets(DATASETS, console, name, path)
 
 
-def run(words: Sequence[str]) -> int:
-    """Run a command line; `-` goes by another name, since the parser takes it for an option."""
-    return app.run([STANDARD if word == "-" else word for word in words])
-
-
 def main() -> int:
     """Run the command line; the exit code."""
-    return run(sys.argv[1:])
+    return app.run()
 
 
 if __name__ == "__main__":  # for `torchrun -m statewise.speech.cli`

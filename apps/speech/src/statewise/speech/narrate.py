@@ -12,7 +12,6 @@ from statewise.core.errors import DataError
 from statewise.core.train.atomic import write_text
 from statewise.speech.api import Enhanced
 from statewise.speech.audio import STREAM, writable_ending
-from statewise.speech.cli import STANDARD
 from statewise.speech.enhancing import Outcome
 from statewise.speech.fit_report import verdict
 from statewise.speech.fitting import FitOutcome
@@ -41,8 +40,7 @@ LISTED = 20
 
 def output_of(sources: Sequence[str], out: str | None) -> tuple[list[str], str | None]:
     """`in out`: of exactly two words, the second is the output if it is no input that exists."""
-    words = [STREAM if word == STANDARD else word for word in sources]
-    out = STREAM if out == STANDARD else out
+    words = list(sources)
     if out is not None or len(words) != 2 or words[1].startswith("@"):
         return words, out
     second = Path(words[1])

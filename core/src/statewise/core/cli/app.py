@@ -42,6 +42,7 @@ from cyclopts import Parameter
 from statewise.core.cli.console import Console
 from statewise.core.cli.endings import DONE, ending
 from statewise.core.cli.filedefaults import FileDefaults
+from statewise.core.cli.hyphen import covered, uncovered
 from statewise.core.cli.options import Anything, ConfigFile, Debug, Json, Quiet
 from statewise.core.cli.overview import COMPLETION, overview
 from statewise.core.cli.usage import usage_error, whole_numbers
@@ -181,6 +182,8 @@ class App:
             if config is not None:
                 root.config = (_file_defaults(config, self.names), whole_numbers)
             command, bound, ignored = root.parse_args(tokens, exit_on_error=False, print_error=False)
+            for name, value in bound.arguments.items():
+                bound.arguments[name] = uncovered(value)
             for parameter in ignored:
                 bound.arguments[parameter] = session.console
             if not ignored:  # cyclopts' own: help, version, completion
@@ -193,7 +196,7 @@ class App:
 
         root.meta.default(launch)
         root.meta.suppress_keyboard_interrupt = False
-        root.meta(words, exit_on_error=False, print_error=False, result_action="return_value")
+        root.meta(covered(words), exit_on_error=False, print_error=False, result_action="return_value")
 
     def _parser(self, words: Sequence[str]) -> cyclopts.App:
         """The commands in cyclopts' terms; only those that `words` may mean are imported."""

@@ -34,7 +34,7 @@ _ADVICE = {
     ".npz": "convert it to CSV",
     ".pkl": "convert it to CSV or parquet; pickles are never opened, since they can run code",
     ".toml": "a configuration goes to --config; give a data file here",
-    ".ts": "that is a file for classification; give a CSV or parquet file",
+    ".ts": "that is a file of labelled series: `forecast classify` reads it",
 }
 _MAGIC = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
