@@ -9,7 +9,7 @@ import torch
 from statewise.core.errors import UserError
 from statewise.core.ops import threads
 from statewise.core.ops.dispatch import use_backend
-from statewise.core.ops.rnn_scan import CELLS, cpu, cpu_product, rnn_scan
+from statewise.core.ops.rnn_scan import CELLS, rnn_scan
 
 DENSE = [name for name, cell in CELLS.items() if not cell.diagonal]
 
@@ -186,6 +186,9 @@ def test_same_bits_for_any_number_of_threads_and_any_company(cell, monkeypatch):
 
 def test_gradient_of_a_small_matrix_over_many_steps_writes_nothing_else():
     """Three gates of four units over 300 rows: the room of a strip is full, and its last row is a part."""
+    pytest.importorskip("numba")
+    from statewise.core.ops.rnn_scan import cpu, cpu_product
+
     batch, units, gates, margin = 300, 4, 12, 4096
 
     def guarded(tensor: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
