@@ -247,7 +247,7 @@ def _opened(path: str | Path) -> IO[bytes]:
         file = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115 - closed by the reader
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.seek(0)
-        return file  # type: ignore[return-value]
+        return cast("IO[bytes]", file)  # it is one in all but its declared type
     path = Path(path)
     if path.is_dir():
         raise DataError("is a folder", where=str(path), expected="a sound file", fix=f"use {path}/*.wav")

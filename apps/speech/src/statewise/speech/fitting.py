@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -145,9 +145,14 @@ def new_model(settings: FitSettings) -> nn.Module:
         return build(settings.model)[1]
 
 
+def _config(model: nn.Module) -> Any:
+    """The settings of a model; all of ours have them, `nn.Module` does not declare them."""
+    return model.config
+
+
 def model_rate(model: nn.Module) -> int:
     """Samples per second of the signals that a model takes."""
-    return int(model.config.sample_rate)  # type: ignore[union-attr]
+    return int(_config(model).sample_rate)
 
 
 class _Data:
@@ -180,7 +185,7 @@ class _Data:
     def sources(self, settings: FitSettings, model: nn.Module) -> list[np.ndarray]:
         """Validation mixtures of the speakers that do not train, as their sources (S, N)."""
         other = replace(self.corpus, clean=tuple(self.voices), noise=())
-        speakers, rng = int(model.config.speakers), np.random.default_rng(settings.seed)  # type: ignore[union-attr]
+        speakers, rng = int(_config(model).speakers), np.random.default_rng(settings.seed)
         if len({clip.group for clip in other.clean}) < speakers:
             raise DataError(
                 "too few speakers are held out to make mixtures of them",

@@ -5,6 +5,8 @@ Each stands for what can be reached; none is claimed to be optimal.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from statewise.core.registry import canonical
@@ -13,7 +15,7 @@ from statewise.rl.acting import Actor
 __all__ = ["Noisy", "expert"]
 
 
-class Remembering(Actor):
+class Remembering(Actor, ABC):
     """A controller that keeps what it has seen of each episode."""
 
     def __init__(self) -> None:
@@ -29,9 +31,9 @@ class Remembering(Actor):
             self._seen[lane].append(np.array(observation[lane], copy=True))
         return np.stack([self.choose(seen) for seen in self._seen])
 
+    @abstractmethod
     def choose(self, seen: list[np.ndarray]) -> np.ndarray:
         """The action after the observations of an episode so far."""
-        raise NotImplementedError
 
 
 class CartPole(Remembering):

@@ -5,6 +5,7 @@ Observations are (16, 16, 1) uint8: 255 for what falls, 160 for the player. A si
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium
@@ -20,7 +21,7 @@ FALLING, PLAYER = 255, 160
 SCALE = 16
 
 
-class PixelGame(gymnasium.Env[np.ndarray, np.int64]):
+class PixelGame(gymnasium.Env[np.ndarray, np.int64], ABC):
     """What both games share: the picture and three actions (left, stay, right)."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium declares it
@@ -31,9 +32,9 @@ class PixelGame(gymnasium.Env[np.ndarray, np.int64]):
         self.action_space = spaces.Discrete(3)
         self.player = SIZE // 2
 
+    @abstractmethod
     def frame(self) -> np.ndarray:
         """The present picture, (16, 16, 1) uint8."""
-        raise NotImplementedError
 
     def render(self) -> np.ndarray:
         """(256, 256, 3) uint8: the picture, enlarged."""

@@ -7,6 +7,7 @@ Any Y and X go in, whatever the model was made for. `grid` is what `explain` and
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,7 +36,7 @@ class ImageConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
-class ImageModel(nn.Module):
+class ImageModel(nn.Module, ABC):
     """The frame of an image model; a subclass defines `grid`, and `pool` where it is no mean.
 
     Args:
@@ -50,9 +51,9 @@ class ImageModel(nn.Module):
         self.config = config
         self.head = nn.Linear(features, config.classes)
 
+    @abstractmethod
     def grid(self, images: Tensor) -> Tensor:
         """The last grid of features, normalised: (B, C, Y, X) to (B, y, x, D)."""
-        raise NotImplementedError
 
     def pool(self, grid: Tensor) -> Tensor:
         """One vector per image: (B, y, x, D) to (B, F)."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from statewise.core.config import require
-from statewise.vision.video.models.frame_model import FrameConfig, FrameModel
+from statewise.vision.video.models.frame_model import CodedFrameModel, FrameConfig
 
 __all__ = ["ConvLSTM", "ConvLSTMConfig", "presets"]
 
@@ -59,7 +59,7 @@ class _Layer(nn.Module):
         return torch.stack(outputs, 1), (h, c)
 
 
-class ConvLSTM(FrameModel):
+class ConvLSTM(CodedFrameModel):
     """A stack of ConvLSTM layers, with skips, between encoder and decoder."""
 
     def __init__(self, config: ConvLSTMConfig) -> None:

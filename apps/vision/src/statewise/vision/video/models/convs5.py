@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from statewise.core.config import require
 from statewise.core.layers.convs5 import ConvS5, ConvS5Config, ConvS5State
-from statewise.vision.video.models.frame_model import FrameConfig, FrameModel
+from statewise.vision.video.models.frame_model import CodedFrameModel, FrameConfig
 
 __all__ = ["ConvS5Video", "ConvS5VideoConfig", "presets"]
 
@@ -70,7 +70,7 @@ class _Layer(nn.Module):
         return self.norm(x + flat.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])), state
 
 
-class ConvS5Video(FrameModel):
+class ConvS5Video(CodedFrameModel):
     """A stack of ConvS5 layers between encoder and decoder."""
 
     def __init__(self, config: ConvS5VideoConfig) -> None:

@@ -49,8 +49,7 @@ class FERNN(FrameModel):
     """Hidden images that move."""
 
     def __init__(self, config: FERNNConfig) -> None:
-        nn.Module.__init__(self)
-        self.config = config
+        super().__init__(config)
         d = config.d_model
         self.write = _wrapped(config.channels, d)
         self.carry_over = _wrapped(d, d)

@@ -9,6 +9,7 @@ resolution, so any Y and X that are multiples of four go in; what carries over t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +37,28 @@ class FrameConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
-class FrameModel(nn.Module):
-    """Encoder, recurrence, decoder."""
+class FrameModel(nn.Module, ABC):
+    """Frames in, the frame after each of them out."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+
+    @abstractmethod
+    def forward(self, frames: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The frame after each frame, teacher-forced, and the state after the last."""
+
+    def step(self, frame: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """(B, C, Y, X) to the next frame, and the state."""
+        after, state = self(frame[:, None], state)
+        return after[:, 0], state
+
+
+class CodedFrameModel(FrameModel):
+    """Encoder, recurrence on a quarter of the resolution, decoder."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
         d = config.d_model
         self.encoder = nn.Sequential(
             nn.Conv2d(config.channels, d, 5, stride=2, padding=2),
@@ -54,9 +71,9 @@ class FrameModel(nn.Module):
         nn.init.constant_(last.bias, -2.0)  # frames are dark at the start
         self.decoder = nn.Sequential(nn.Conv2d(d, d, 3, padding=1), nn.GELU(), last, nn.PixelShuffle(4))
 
+    @abstractmethod
     def carry(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Over time: (B, T, D, y, x) and a state, or None to begin, to the same shape and the last state."""
-        raise NotImplementedError
 
     def forward(self, frames: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """The frame after each frame, teacher-forced, and the state after the last."""
@@ -64,11 +81,6 @@ class FrameModel(nn.Module):
         x = self.encoder(2 * frames.flatten(0, 1) - 1).unflatten(0, batch)
         y, state = self.carry(x, state)
         return torch.sigmoid(self.decoder(y.flatten(0, 1))).unflatten(0, batch), state
-
-    def step(self, frame: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """(B, C, Y, X) to the next frame, and the state."""
-        after, state = self(frame[:, None], state)
-        return after[:, 0], state
 
 
 @torch.no_grad()
