@@ -62,7 +62,6 @@ class Point:
         (Point(x=math.inf, where=Path("p")), {"x": None, "where": "p"}),
         (datetime.datetime(2024, 1, 2, 3, tzinfo=datetime.UTC), "2024-01-02T03:00:00+00:00"),
         (datetime.timedelta(minutes=1), 60.0),
-        ({"b", "a"}, ["a", "b"]),
         (OrderedDict([(2, "b"), (np.int64(1), "a")]), {"2": "b", "1": "a"}),
         (True, True),
         (None, None),
@@ -73,6 +72,11 @@ def test_plain_values(value, expected):
     result = plain(value)
     assert result == expected
     assert type(result) is type(expected)
+
+
+def test_a_set_is_written_in_order():
+    # not among the cases above: the repr of a set, and so the test's name, differs from process to process
+    assert plain({"b", "a"}) == ["a", "b"]
 
 
 def test_keys_keep_their_order():
