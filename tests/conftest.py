@@ -16,7 +16,7 @@ settings.load_profile("deterministic")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test named after a set: its order, and so the name, differs between the workers of `-n auto`."""
+    """Refuse a test named after a set: its order, and so the name, differs between workers of `-n auto`."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if any(isinstance(one, set | frozenset) and str(one) in item.nodeid for one in parameters.values()):
