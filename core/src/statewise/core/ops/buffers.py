@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["KEEP", "LEAST", "empty", "empty_like"]
+__all__ = ["KEEP", "LEAST", "blank", "empty", "empty_like"]
 
 LEAST = 1 << 20
 """Bytes of the smallest block: below, the allocator of torch is as fast."""
@@ -52,6 +52,15 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     lent = block[start : start + size]
     weakref.finalize(lent, _give_back, room, block).atexit = False
     return torch.from_numpy(lent).view(dtype).view(shape)
+
+
+def blank(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A CPU tensor of zeros for a kernel to read.
+
+    A fill by torch may wake its second thread, which then spins for milliseconds on the core that the kernel
+    wants; the operating system has zeros ready.
+    """
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(*shape)
 
 
 def _give_back(room: int, block: np.ndarray) -> None:

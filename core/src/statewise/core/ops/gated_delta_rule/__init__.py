@@ -35,7 +35,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from statewise.core.errors import UserError
 from statewise.core.ops.arguments import argument_error, as_dtype, check_mask, check_shape, state_dtype
-from statewise.core.ops.dispatch import Op
+from statewise.core.ops.dispatch import Op, is_written_out
 from statewise.core.ops.gated_delta_rule import reference
 
 __all__ = ["gated_delta_rule", "gated_delta_step", "unit"]
@@ -134,7 +134,10 @@ def gated_delta_step(
 
 
 def unit(x: Tensor) -> Tensor:
-    """Rows (..., K) divided by sqrt(|x|^2 + 1e-6): of norm 1 to rounding, or zero."""
+    """Rows (..., K) divided by sqrt(|x|^2 + 1e-6): of norm 1 to rounding, or zero. At least float32."""
+    backend = OP.choose(x)
+    if backend == "cpu" and x.numel() and not is_written_out():
+        return _unit(x, backend)[0]
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + EPSILON)
 
 
@@ -298,5 +301,35 @@ def _gradient(ctx: Any, grad: Tensor | None, grad_last: Tensor | None) -> tuple[
     return *needed, None if g is None else dg, None if s0 is None else ds0, None, None, None, None
 
 
+def _divide(x: Tensor, backend: str) -> tuple[Tensor, Tensor]:
+    return OP.load(backend, x).unit(x, EPSILON)
+
+
+def _divide_fake(x: Tensor, backend: str) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape[:-1])
+
+
+def _divide_backward(grad: Tensor, y: Tensor, factors: Tensor, backend: str) -> Tensor:
+    return OP.load(backend, y).unit_backward(grad, y, factors)
+
+
+def _divide_backward_fake(grad: Tensor, y: Tensor, factors: Tensor, backend: str) -> Tensor:
+    return y.new_empty(y.shape)
+
+
+def _divide_save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.backend = inputs[1]
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*output)
+
+
+def _divide_gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    return _unit_backward(grad, *ctx.saved_tensors, ctx.backend), None
+
+
+_unit_backward = OP.node("gated_delta_unit_backward", _divide_backward, fake=_divide_backward_fake)
+_unit = OP.node(
+    "gated_delta_unit", _divide, fake=_divide_fake, save=_divide_save, gradient=_divide_gradient
+)
 _rule_backward = OP.node("gated_delta_rule_backward", _backward, fake=_backward_fake)
 _rule = OP.node("gated_delta_rule", _forward, fake=_forward_fake, save=_save, gradient=_gradient)

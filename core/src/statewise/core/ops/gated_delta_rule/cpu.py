@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from statewise.core.ops.buffers import blank, empty_like
 from statewise.core.ops.gated_delta_rule.cpu_backward import OPTIONS, Gradients, backward_heads
 from statewise.core.ops.gated_delta_rule.cpu_block import Inputs, correct, enter, new_block, overlap, place
+from statewise.core.ops.gated_delta_rule.cpu_unit import unit, unit_backward
 from statewise.core.ops.simd import LANES, fma, load, scratch, splat_at, store, zeros
 from statewise.core.ops.threads import over
 from statewise.core.ops.tiles import (
@@ -28,7 +30,7 @@ from statewise.core.ops.tiles import (
     write,
 )
 
-__all__ = ["backward", "forward", "warmup"]
+__all__ = ["backward", "forward", "unit", "unit_backward", "warmup"]
 
 
 @nb.njit(**INNER)
@@ -96,7 +98,7 @@ def _inputs(
     """The arguments in the form that the kernels read; nothing that is contiguous already is copied."""
     batch, length, heads, keys = q.shape
     values = v.shape[-1]
-    s0 = q.new_zeros(batch * heads, keys, values) if s0 is None else s0.reshape(-1, keys, values)
+    s0 = blank((batch * heads, keys, values), q.dtype) if s0 is None else s0.reshape(-1, keys, values)
     cut = torch.zeros(batch, length, dtype=torch.bool) if cut is None else cut
     g = q.new_empty(0) if g is None else g.reshape(-1)
     rows = (q.reshape(-1, keys), k.reshape(-1, keys), v.reshape(-1, values), beta.reshape(-1), g, s0, cut)
@@ -117,7 +119,7 @@ def forward(
     """Outputs (B, L, H, V) and the last state (B, H, K, V)."""
     batch, _, heads, keys = q.shape
     values = v.shape[-1]
-    o, s_last = q.new_empty(v.shape), q.new_empty(batch, heads, keys, values)
+    o, s_last = empty_like(v), q.new_empty(batch, heads, keys, values)
     inputs = _inputs(q, k, v, beta, g, s0, cut, scale)
     arrays = (o.view(-1, values).numpy(), s_last.view(-1, keys, values).numpy())
     over(batch * heads, q.numel(), lambda lo, hi: forward_heads(inputs, *arrays, lo, hi))
@@ -142,8 +144,8 @@ def backward(
     values = v.shape[-1]
     inputs = _inputs(q, k, v, beta, g, s0, cut, scale)
     grad = q.new_zeros(v.shape) if grad is None else grad
-    grad_last = q.new_zeros(batch, heads, keys, values) if grad_last is None else grad_last
-    dq, dk, dv, dbeta = (q.new_empty(tensor.shape) for tensor in (q, k, v, beta))
+    grad_last = blank((batch, heads, keys, values), q.dtype) if grad_last is None else grad_last
+    dq, dk, dv, dbeta = (empty_like(tensor) for tensor in (q, k, v, beta))
     dg = q.new_empty(0 if g is None else g.shape)
     ds0 = q.new_empty(batch, heads, keys, values)
     rows = (
@@ -162,3 +164,4 @@ def warmup() -> None:
         arguments = (row, row, row, one, None, None, None, 1.0, 1)
         o, s_last = forward(*arguments)
         backward(o, s_last, *arguments)
+        unit_backward(row, *unit(row, 1.0))
