@@ -355,13 +355,17 @@ def serve(
         port: Port to listen on.
         store: SQLite file of events and states; by default states.sqlite in the run.
         durable: Wait for the disk at each event: it then survives a power cut too.
-        nearest: exact, approximate (extra `ann`), or auto: approximate above 100,000 items.
+        nearest: exact, approximate (extra `ann`), or auto: approximate above 100,000 items where that is
+            faster. Its recall is measured at the start.
         threads: CPU threads.
     """
     from statewise.recsys.serving.app import make_engine, run_service
 
     engine = make_engine(run, store=store, durable=durable, nearest=nearest)
     console.say(f"{engine.one.model}, {len(engine.ids):,} items, {engine.store.events():,} events kept")
+    if engine.nearest is not None and engine.nearest.approximate:
+        found = engine.nearest.measured
+        console.say(f"approximate search finds {found:.1%} of the exact first ten (--nearest exact)")
     console.say(f"http://{host}:{port} (POST /event, POST /recommend, GET /health)")
     kept = run_service(engine, host=host, port=port, threads=threads or 1)
     console.result({"run": str(run), "events": kept})

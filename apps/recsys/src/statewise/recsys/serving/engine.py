@@ -35,8 +35,7 @@ class Engine:
     Args:
         one: the recommender.
         store: where events and states are kept.
-        nearest: `exact`, `approximate` (needs faiss), or `auto`: approximate above 100,000 items where faiss
-            is installed.
+        nearest: `exact`, `approximate` (needs faiss), or `auto` (see `Nearest`).
     """
 
     def __init__(self, one: Recommender, store: Store, *, nearest: str = "exact") -> None:
@@ -51,7 +50,9 @@ class Engine:
             with torch.inference_mode():
                 table = self.network.table().float()
                 self.vectors = self.network.embed(torch.arange(len(table)), table)
-                self.nearest = Nearest(table.numpy(), self.network.bias.float().numpy(), kind=nearest)
+                bias = self.network.bias.float().numpy()
+                queries = None if nearest == "exact" else _some_users(one)
+                self.nearest = Nearest(table.numpy(), bias, kind=nearest, queries=queries)
         self._cache: OrderedDict[str, Known] = OrderedDict()
 
     def event(self, user: str, item: str) -> int:
@@ -144,6 +145,15 @@ class Engine:
             width = self.nearest.width if self.nearest is not None else 0
             return np.zeros(width, dtype=np.float32)
         return self.one.network.hidden(Histories.of([known.items]))[0]
+
+
+def _some_users(one: Recommender, most: int = 64) -> np.ndarray | None:
+    """What the network says of fitted users that are spread over the log, (n, D); None: there are none."""
+    rows = np.flatnonzero(one.log.lengths > 0)
+    if not len(rows):
+        return None
+    rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
+    return one.network.hidden(one.log.histories(rows))
 
 
 def best_of(
