@@ -74,6 +74,22 @@ def test_a_target_without_probability_has_a_finite_loss():
     assert all(torch.isfinite(t).all() for t in tiled)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_bf16_products_are_within_a_percent_and_leave_no_trace(monkeypatch: pytest.MonkeyPatch, wide: bool):
+    monkeypatch.setattr(chunked_ce, "_WIDE", 0 if wide else 2**14)
+    hidden, table, bias, targets = problem(600, 700, 64, dtype=torch.float32)
+    table *= 0.3  # logits as those of a trained network: a deviation of 2.4, some beyond 10
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    rough = with_gradients(
+        lambda h, e, b, y: chunked_cross_entropy(h, e, b, y, products="bf16"), hidden, table, bias, targets
+    )
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    exact = with_gradients(dense, hidden.double(), table.double(), bias.double(), targets)
+    assert float(rough[0]) == pytest.approx(float(exact[0]), rel=1e-3)
+    for mine, whole in zip(rough[1:], exact[1:], strict=True):
+        assert float((mine - whole).norm() / whole.norm()) < 0.01
+
+
 def test_no_gradient_is_computed_where_none_is_asked():
     hidden, table, bias, targets = problem(6, 20, 3)
     assert torch.allclose(chunked_cross_entropy(hidden, table, bias, targets), dense(*problem(6, 20, 3)))

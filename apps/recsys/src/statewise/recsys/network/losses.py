@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,6 +45,8 @@ class LossConfig:
     """Items are sampled with probability ~ count^alpha; 0 is uniform. (`sampled` only.)"""
     calibration: float = 0.75
     """t of gBCE."""
+    products: Literal["fp32", "bf16"] = "bf16"
+    """Matrix products of `chunked-ce`; bf16 only where the processor has instructions for it."""
 
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
@@ -142,7 +145,7 @@ def _ce(loss: Loss, hidden: Tensor, targets: Tensor, table: Tensor, bias: Tensor
 
 
 def _chunked(loss: Loss, hidden: Tensor, targets: Tensor, table: Tensor, bias: Tensor) -> Tensor:
-    return chunked_cross_entropy(hidden, table, bias, targets)
+    return chunked_cross_entropy(hidden, table, bias, targets, products=loss.config.products)
 
 
 def _sampled(loss: Loss, hidden: Tensor, targets: Tensor, table: Tensor, bias: Tensor) -> Tensor:
