@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from statewise.rl.cli import app
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_broken_input_is_named_and_ends_with_two(case: Broken, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    for module in ("minatar", "minatar.gym"):  # as where the extra is not installed
+        monkeypatch.setitem(sys.modules, module, None)
     code = app.run(case.build(tmp_path))
     said = capsys.readouterr()
     assert code == 2, said.err
