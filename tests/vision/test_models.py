@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from statewise.vision.info import describe
 from statewise.vision.macs import multiply_adds, parameter_count
 from statewise.vision.models import MODELS, build
 from statewise.vision.models.lightnet import LightNetMixer
+from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import PositionTable
 from statewise.vision.models.positions2d import AxialDecay, RelativeCode, coordinates
 from statewise.vision.models.vig import ViGMixer
@@ -85,6 +87,23 @@ def test_any_resolution_and_a_gradient_everywhere(name):
     assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", list(MODELS))
+def test_bf16_trains_what_fp32_does(name):
+    """Under autocast, as `--precision bf16` trains: the same loss and gradients, to bf16's accuracy."""
+    model = small(name)
+    images, labels = torch.rand(4, 1, 12, 12), torch.tensor([0, 1, 2, 0])
+    losses, gradients = [], []
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = F.cross_entropy(model(images).float(), labels)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert F.cosine_similarity(*gradients, dim=0) > 0.98
+
+
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "cnn"])
 def test_examples_of_a_batch_do_not_see_each_other(name):
     model = small(name).double().eval()
@@ -129,6 +148,22 @@ def test_a_mlp_gives_the_same_in_slices():
     with torch.no_grad():
         sliced = mlp(x)
     torch.testing.assert_close(sliced, mlp(x).detach(), rtol=0, atol=1e-6)
+
+
+def test_the_norm_is_that_of_pytorch_with_its_gradient():
+    norm = RMSNorm(5, eps=1e-3)
+    nn.init.normal_(norm.weight)
+    norm.double()
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    wanted = F.rms_norm(x, (5,), norm.weight, 1e-3)
+    torch.testing.assert_close(norm(x), wanted, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(norm(x), wanted, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(norm, (x,))
+    (wanted.sin().sum()).backward()
+    gradient, norm.weight.grad = norm.weight.grad, None
+    norm(x).sin().sum().backward()
+    torch.testing.assert_close(norm.weight.grad, gradient, rtol=0, atol=1e-12)
 
 
 def test_vig_has_no_preferred_end():

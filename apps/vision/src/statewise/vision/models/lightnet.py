@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from statewise.core.config import require
 from statewise.vision.models.image_model import ImageConfig, ImageModel
+from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import PatchEmbedding
 from statewise.vision.models.positions2d import AxialDecay, RelativeCode, coordinates
 from statewise.vision.models.residual import DropPath, SwiGLU, depth_rates, swiglu_width
@@ -93,7 +94,7 @@ class LightNetMixer(nn.Module):
             nn.Linear(d_model, width, bias=False), nn.Linear(width, d_model, bias=False)
         )
         self.code = None if code == "none" else RelativeCode(heads, width, code)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
@@ -113,9 +114,9 @@ class Block(nn.Module):
     def __init__(self, config: LightNetConfig, drop_path: float) -> None:
         super().__init__()
         d = config.d_model
-        self.mixer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mixer_norm = RMSNorm(d, eps=1e-6)
         self.mixer = LightNetMixer(d, config.heads, config.code)
-        self.mlp_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mlp_norm = RMSNorm(d, eps=1e-6)
         self.mlp = SwiGLU(d, swiglu_width(d, config.mlp_multiple))
         self.drop = DropPath(drop_path)
 
@@ -133,7 +134,7 @@ class LightNetVis(ImageModel):
         self.axial = AxialDecay(config.d_model, config.heads) if config.tpe else nn.Identity()
         rates = depth_rates(config.drop_path, config.depth)
         self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model, eps=1e-6)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)

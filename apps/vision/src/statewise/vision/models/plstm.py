@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from statewise.core.config import require
 from statewise.core.layers.plstm2d import PLSTM2D, PLSTM2DConfig
 from statewise.vision.models.image_model import ImageConfig, ImageModel
+from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import PatchEmbedding, PositionTable
 from statewise.vision.models.residual import DropPath, depth_rates
 
@@ -74,11 +75,11 @@ class Block(nn.Module):
     def __init__(self, config: PLSTMVisConfig, mode: Literal["P", "D"], drop_path: float) -> None:
         super().__init__()
         d = config.d_model
-        self.mixer_norm = nn.RMSNorm(d, eps=EPSILON)
+        self.mixer_norm = RMSNorm(d, eps=EPSILON)
         self.mixer = PLSTM2D(
             PLSTM2DConfig(d_model=d, heads=config.heads, mode=mode, parametrisation=config.parametrisation)
         )
-        self.mlp_norm = nn.RMSNorm(d, eps=EPSILON)
+        self.mlp_norm = RMSNorm(d, eps=EPSILON)
         first, second = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
         for linear in (first, second):
             nn.init.normal_(linear.weight, std=math.sqrt(2 / (5 * linear.in_features)))
@@ -103,7 +104,7 @@ class PLSTMVis(ImageModel):
         self.blocks = nn.ModuleList(
             Block(config, _mode(config.modes, i), rate) for i, rate in enumerate(rates)
         )
-        self.norm = nn.RMSNorm(config.d_model, eps=EPSILON)
+        self.norm = RMSNorm(config.d_model, eps=EPSILON)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)
         nn.init.zeros_(self.head.bias)
 

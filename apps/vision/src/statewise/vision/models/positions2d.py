@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from statewise.core.ops import linear_scan
+from statewise.vision.models.norms import RMSNorm
 
 __all__ = ["AxialDecay", "RelativeCode", "coordinates"]
 
@@ -76,7 +77,7 @@ class AxialDecay(nn.Module):
         super().__init__()
         self.heads = heads
         self.decay = nn.Parameter(torch.linspace(0.0, 3.0, heads))
-        self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.norm = RMSNorm(d_model, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

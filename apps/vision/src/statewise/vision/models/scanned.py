@@ -23,6 +23,7 @@ from statewise.core.layers.hgrn import lower_bounds
 from statewise.core.layers.hydra import Hydra, HydraConfig
 from statewise.core.ops import linear_scan
 from statewise.vision.models.image_model import ImageConfig, ImageModel
+from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import PatchEmbedding, PositionTable
 from statewise.vision.models.residual import DropPath, SwiGLU, depth_rates
 
@@ -74,9 +75,9 @@ class Block(nn.Module):
     def __init__(self, config: ScannedConfig, mixer: nn.Module, drop_path: float) -> None:
         super().__init__()
         d = config.d_model
-        self.mixer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mixer_norm = RMSNorm(d, eps=1e-6)
         self.mixer = mixer
-        self.mlp_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mlp_norm = RMSNorm(d, eps=1e-6)
         self.mlp = SwiGLU(d, int(config.mlp_ratio * d))
         self.drop = DropPath(drop_path)
 
@@ -97,7 +98,7 @@ class HydraVis(ImageModel):
         rates = depth_rates(config.drop_path, config.depth)
         settings = HydraConfig(d_model=config.d_model, d_state=config.d_state)
         self.blocks = nn.ModuleList(Block(config, Hydra(settings), rate) for rate in rates)
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model, eps=1e-6)
 
     def grid(self, images: Tensor) -> Tensor:
         x = self.positions(self.patches(images))
@@ -121,7 +122,7 @@ class BothWays(nn.Module):
         super().__init__()
         self.maps = nn.Linear(d_model, 2 * 3 * d_model)
         self.gate = nn.Linear(d_model, 2 * d_model)
-        self.norm = nn.RMSNorm(2 * d_model, eps=1e-6)
+        self.norm = RMSNorm(2 * d_model, eps=1e-6)
         self.out = nn.Linear(2 * d_model, d_model)
         self.theta = nn.Parameter(torch.exp(torch.linspace(0, -math.log(1e4), d_model)))
 
@@ -150,7 +151,7 @@ class HGRNVis(ImageModel):
         rates = depth_rates(config.drop_path, config.depth)
         self.blocks = nn.ModuleList(Block(config, BothWays(config.d_model), rate) for rate in rates)
         self.bounds = nn.Parameter(torch.zeros(config.depth, config.d_model))
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model, eps=1e-6)
 
     def grid(self, images: Tensor) -> Tensor:
         x = self.patches(images)

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from statewise.core.config import require
 from statewise.core.ops import gated_linear_attention
 from statewise.vision.models.image_model import ImageConfig, ImageModel
+from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import ConvStem, PositionTable, from_grid, to_grid
 from statewise.vision.models.residual import DropPath, SwiGLU, depth_rates, swiglu_width
 
@@ -97,8 +98,8 @@ class ViGMixer(nn.Module):
         self.decay_in = nn.Linear(d_model, rank, bias=False)
         self.decay_out = nn.Linear(rank, 2 * keys)
         self.gate = nn.Linear(d_model, values)
-        self.read_norm = nn.RMSNorm(d_model // heads, eps=1e-6)
-        self.local_norm = nn.RMSNorm(d_model // heads, eps=1e-6)
+        self.read_norm = RMSNorm(d_model // heads, eps=1e-6)
+        self.local_norm = RMSNorm(d_model // heads, eps=1e-6)
         self.out = nn.Linear(values, d_model, bias=False)
 
     def start(self) -> None:
@@ -112,7 +113,7 @@ class ViGMixer(nn.Module):
         if self.activate:
             local = F.silu(local)
         tokens = local.flatten(1, 2)
-        read = self._heads(self.attend(tokens).to(x.dtype))
+        read = self._heads(self.attend(tokens).to(tokens.dtype))
         mixed = self._mixed(read, self._heads(tokens), self._heads(torch.sigmoid(self.gate(tokens))))
         mixed = mixed.flatten(-2)
         return self.out(F.silu(mixed) if self.activate else mixed).unflatten(1, x.shape[1:3])
@@ -136,7 +137,7 @@ class ViGMixer(nn.Module):
 
     def _mixed(self, read: Tensor, local: Tensor, gate: Tensor) -> Tensor:
         """norm(o) G + norm(L) (1 - G), (B, N, H, V) each."""
-        return torch.lerp(self.local_norm(local), self.read_norm(read), gate)
+        return torch.lerp(self.local_norm(local).to(gate.dtype), self.read_norm(read).to(gate.dtype), gate)
 
 
 class Block(nn.Module):
@@ -145,9 +146,9 @@ class Block(nn.Module):
     def __init__(self, config: ViGConfig, drop_path: float) -> None:
         super().__init__()
         d = config.d_model
-        self.mixer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mixer_norm = RMSNorm(d, eps=1e-6)
         self.mixer = ViGMixer(d, config.heads, config.rank, activate=config.activate)
-        self.mlp_norm = nn.RMSNorm(d, eps=1e-6)
+        self.mlp_norm = RMSNorm(d, eps=1e-6)
         self.mlp = SwiGLU(d, swiglu_width(d, config.mlp_multiple))
         self.drop = DropPath(drop_path)
 
@@ -165,7 +166,7 @@ class ViG(ImageModel):
         self.positions = PositionTable(self.stem.size(config.height, config.width), config.d_model)
         rates = depth_rates(config.drop_path, config.depth)
         self.blocks = nn.ModuleList(Block(config, rate) for rate in rates)
-        self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
+        self.norm = RMSNorm(config.d_model, eps=1e-6)
         start(self)
 
     def grid(self, images: Tensor) -> Tensor:

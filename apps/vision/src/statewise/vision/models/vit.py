@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,7 +71,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.maps(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(_attended(q, k, v).to(q.dtype).transpose(1, 2).flatten(2))
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Fused attention, (B, H, N, K) each."""
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v)
+    # on CPUs the backward pass of the fused kernel takes many times longer in bf16 than in fp32
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float())
 
 
 class Block(nn.Module):

@@ -292,6 +292,7 @@ def _fit_config(settings: VideoSettings, clips: int) -> FitConfig:
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         warmup_steps=min(50, 3 * steps),
+        precision=settings.precision,
         seed=settings.seed,
         device=settings.device,
         threads=settings.threads,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -41,6 +41,7 @@ def train(
     channels: int | None = None,
     batch_size: Count = 8,
     learning_rate: float = 2e-3,
+    precision: Literal["fp32", "bf16"] = "fp32",
     out: Out = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -63,6 +64,7 @@ def train(
         channels: Channels that all frames are brought to.
         batch_size: Clips per step.
         learning_rate: Peak learning rate.
+        precision: Arithmetic of the forward pass; bf16 is faster where the processor has it.
         out: Run directory; by default runs/DATA-MODEL. No run is overwritten.
         seed: Seed of everything random.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -86,6 +88,7 @@ def train(
             channels=channels,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            precision=precision,
             seed=seed,
             device=device,
             threads=threads,

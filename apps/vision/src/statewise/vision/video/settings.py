@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from statewise.core.config import require
 from statewise.core.errors import ConfigError
@@ -35,6 +36,8 @@ class VideoSettings:
     """Clips per step."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward pass."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"
