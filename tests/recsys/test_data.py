@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from statewise.core.errors import ConfigError, DataError
 from statewise.recsys.cli import app
-from statewise.recsys.data import k_core, read
+from statewise.recsys.data import read
+from statewise.recsys.kcore import k_core
 from statewise.recsys.options import ReadOptions
 from tests.recsys.broken_inputs import BROKEN, ODD, Broken, Odd, events
 

@@ -61,6 +61,32 @@ def test_next_period_tests_on_the_last_month_that_has_events():
     assert split.test.targets(log).row(0).tolist() == [2, 3]
 
 
+def test_periods_roll_each_with_the_history_before_it():
+    days = [0, 31, 60, 61, 92, 122]  # in January, February, March (twice), April and May of 1970
+    log = log_of([[0, 1, 2, 3, 4, 5], [6, 6]], [[d * DAY for d in days], [0, 123 * DAY]])
+    split = make_split(log, "next-period", periods=2)
+    assert split.periods == ("1970-04-01", "1970-05-01")
+    assert split.train.row(0).tolist() == [0, 1]
+    assert split.valid.targets(log).row(0).tolist() == [2, 3]
+    assert split.test.user.tolist() == [0, 0, 1]
+    assert split.test.period is not None
+    assert split.test.period.tolist() == [0, 1, 1]
+    histories, targets = split.test.histories(log), split.test.targets(log)
+    assert [histories.row(n).tolist() for n in range(3)] == [[0, 1, 2, 3], [0, 1, 2, 3, 4], [6]]
+    assert [targets.row(n).tolist() for n in range(3)] == [[4], [5], [6]]
+    assert "stays as it was" in split.warning
+    # more than there are: the first period with events trains, the second validates
+    assert make_split(log, "next-period", periods=9).periods[0] == "1970-03-01"
+    assert make_split(log, "next-period", periods=1).periods == ("1970-05-01",)
+
+
+def test_too_few_periods_are_named():
+    log = log_of([[0, 1, 2]], [[0, DAY, 40 * DAY]])
+    with pytest.raises(DataError, match="too few periods"):
+        make_split(log, "next-period")
+    assert len(make_split(log, "next-period", period="day").test) == 1
+
+
 def test_a_split_by_time_needs_times():
     log = log_of([[0, 1, 2]])
     with pytest.raises(ConfigError, match="needs times"):

@@ -154,7 +154,7 @@ def _prepared(settings: FitSettings, say: Say | None) -> _Work:
     features = None if settings.features is None else read_features(settings.features, settings.read.item)
     reading = read(settings.data, settings.read)
     log = reading.log
-    split = make_split(log, settings.split, period=settings.period)
+    split = make_split(log, settings.split, period=settings.period, periods=settings.periods)
     repeat, why = _repeat_rule(settings, split)
     notes = [note.text for note in reading.notes] + [reading.facts, split.facts, split.warning, why]
     made = None
@@ -277,6 +277,7 @@ def _recommender(work: _Work, scorer: Scorer, training: FitResult | None) -> Rec
     facts: dict[str, Any] = {
         "split": work.settings.split,
         "period": work.settings.period,
+        "periods": work.settings.periods,
         "seed": work.settings.seed,
         "fingerprint": work.split.log.fingerprint,
         "sources": list(work.reading.sources),

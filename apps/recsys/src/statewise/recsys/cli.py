@@ -44,6 +44,7 @@ def fit(
     features: str | None = None,
     split: str = "leave-one-out",
     period: str = "month",
+    periods: int = 3,
     repeat: Literal["auto", "exclude", "allow", "only"] = "auto",
     read: Reading = None,
     network: Network = None,
@@ -73,6 +74,7 @@ def fit(
         features: Table with a row for each item: its id, then categories and text.
         split: leave-one-out, temporal or next-period.
         period: day, week or month of next-period.
+        periods: Periods of next-period that test, one after the other, with the history before each.
         repeat: Whether items of a user's history may be recommended; auto: where more than 10 % repeat.
         read: how to read the files.
         network: settings of a network that differ from its recipe.
@@ -99,6 +101,7 @@ def fit(
                 features=features,
                 split=split,
                 period=period,
+                periods=periods,
                 repeat=repeat,
                 read=read or ReadOptions(),
                 tuning=network or Tuning(),

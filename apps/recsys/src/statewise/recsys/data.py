@@ -21,8 +21,9 @@ from statewise.core.tables.table import Note, Table, combine
 from statewise.recsys.clock import read_times
 from statewise.recsys.columns import find_columns
 from statewise.recsys.events import EventLog, build_log, codes_of
+from statewise.recsys.kcore import k_core
 from statewise.recsys.options import ReadOptions
-from statewise.recsys.prepare import is_prepared, open_prepared
+from statewise.recsys.prepare import is_prepared, open_prepared, prepared_notes
 
 __all__ = ["Reading", "read"]
 
@@ -62,7 +63,8 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
         raise DataError("no data file is named", expected="a CSV or parquet file", fix="name one")
     if len(sources) == 1 and is_prepared(sources[0]):
         log = open_prepared(sources[0])
-        return Reading(log=log, notes=(Note("file", "a prepared log"),), sources=(str(sources[0]),))
+        notes = [Note("file", "a prepared log"), *(Note("file", text) for text in prepared_notes(sources[0]))]
+        return Reading(log=log, notes=tuple(notes), sources=(str(sources[0]),))
     table = combine([_loaded(source, options) for source in sources])
     columns = find_columns(table, options)
     notes = [*table.notes, *columns.notes]
@@ -202,26 +204,6 @@ def _kept(
             text = f"{before - int(kept.sum()):,} of {before:,} events left out by the k-core"
             notes.append(Note("core", f"{text} (--min-user, --min-item)"))
     return kept, notes
-
-
-def k_core(who: np.ndarray, what: np.ndarray, kept: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
-    """Drop rare users and items until none is left: the largest part where both bounds hold.
-
-    Args:
-        who: code of the user of each row, (n,).
-        what: code of the item.
-        kept: rows to start from, (n,) bool.
-        min_user: fewest events of a user.
-        min_item: fewest events of an item.
-    """
-    kept = kept.copy()
-    while True:
-        users = np.bincount(who[kept], minlength=1 + int(who.max(initial=0)))
-        items = np.bincount(what[kept], minlength=1 + int(what.max(initial=0)))
-        after = kept & (users[who] >= min_user) & (items[what] >= min_item)
-        if after.sum() == kept.sum():
-            return after
-        kept = after
 
 
 def _ties(log: EventLog) -> list[Note]:

@@ -14,9 +14,9 @@ from statewise.recsys.models import BASELINES
 from statewise.recsys.models.blend import Blend
 from statewise.recsys.ranking import Repeat
 from statewise.recsys.sampled import PROTOCOLS, rank_sampled
-from statewise.recsys.saved import Recommender, load_recommender
+from statewise.recsys.saved import Recommender, load_recommender, split_of
 from statewise.recsys.scorer import Scorer
-from statewise.recsys.splits import Cases, Split, make_split
+from statewise.recsys.splits import Cases, Split
 
 __all__ = ["Evaluation", "evaluate_run"]
 
@@ -64,7 +64,7 @@ def evaluate_run(
             where=str(path),
             fix="evaluate the run that it was refitted from",
         )
-    split = make_split(one.log, one.facts["split"], period=one.facts["period"])
+    split = split_of(one)
     rule = repeat or one.repeat
     rows = []
     names = [one.model, *(name for name in BASELINES if name != one.model)]

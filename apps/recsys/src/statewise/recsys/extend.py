@@ -58,7 +58,7 @@ def refit_run(
         bags = _bags(one.network.network)
         network, _ = train_network(
             one.recipe,
-            make_split(log, one.facts["split"], period=one.facts["period"]),
+            split_of(one),
             name=one.model,
             features=bags,
             run=run,

@@ -2,7 +2,9 @@
 
     1  a streaming pass finds the ids of users and items, in order of appearance
     2  a second pass replaces ids by codes and writes each event to the shard of its user
-    3  each shard alone is sorted by user, time and row, and put behind the ones before it
+    3  each shard alone is sorted by user, time and row, without rows that repeat user, item and time, and
+       put behind the ones before it
+    4  with --min-user or --min-item the k-core is found by passes over the maps, which are then rewritten
 
 A prepared directory holds `item.i32`, `time.i64` and `starts.i64` (flat arrays), `users.parquet`,
 `items.parquet` and `log.json`. Training windows are slices of the maps. Ids, times and the order of equal
@@ -26,9 +28,10 @@ from statewise.core.tables.table import Table
 from statewise.recsys.clock import read_times
 from statewise.recsys.columns import Columns, find_columns
 from statewise.recsys.events import EventLog
+from statewise.recsys.kcore import compact, survivors
 from statewise.recsys.options import ReadOptions
 
-__all__ = ["is_prepared", "open_prepared", "prepare"]
+__all__ = ["is_prepared", "open_prepared", "prepare", "prepared_notes"]
 
 LOG = "log.json"
 _FORMAT = 1
@@ -36,7 +39,8 @@ _BATCH = 500_000
 """Rows in memory at once."""
 _SHARD = 2_000_000
 """Events of a shard, about."""
-_RECORD = np.dtype([("user", "<i4"), ("item", "<i4"), ("time", "<i8")])
+_RECORD = np.dtype([("user", "<i4"), ("item", "<i4"), ("time", "<i8"), ("row", "<i8")])
+_TYPES: dict[str, type] = {"time.i64": np.int64, "row.i64": np.int64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ def prepare(
     Args:
         path: parquet, or delimited text in UTF-8 with a header.
         out: directory to make.
-        options: columns and delimiter; bounds of the k-core are refused here.
+        options: columns, delimiter, duplicates, bounds of the k-core.
         progress: told the fraction done and a few words.
 
     Raises:
@@ -68,11 +72,11 @@ def prepare(
         ConfigError: the directory holds something, or an option does not stream.
     """
     options = options or ReadOptions()
-    if options.min_user > 1 or options.min_item > 1:
+    if options.blanks == "skip" or options.encoding is not None:
         raise ConfigError(
             "does not stream",
-            where="--min-user, --min-item",
-            fix="prepare without them, or use `recsys fit` directly",
+            where="--blanks" if options.encoding is None else "--encoding",
+            fix="remove the rows and write the file in UTF-8, or use `recsys fit` directly",
         )
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
@@ -88,18 +92,33 @@ def prepare(
     shards = folder / "shards"
     shards.mkdir()
     clock = _scatter(source, users, items, edges, shards, int(sizes.sum()), tell)
-    _gather(folder, shards, edges, sizes, clock, tell)
+    starts = _gather(folder, shards, edges, clock, options, tell)
     shutil.rmtree(shards)
+    notes = _dropped(int(sizes.sum() - starts[-1]), "repeat user, item and time: left out (--duplicates)")
+    if options.min_user > 1 or options.min_item > 1:
+        tell(0.9, "finding the k-core")
+        before = int(starts[-1])
+        starts, users, items = _core(folder, starts, users, items, options)
+        notes += _dropped(before - int(starts[-1]), "left out by the k-core (--min-user, --min-item)")
+    (folder / "row.i64").unlink()
+    if clock == "none":
+        (folder / "time.i64").unlink()
+    starts.tofile(folder / "starts.i64")
     pl.DataFrame({"user": users}).write_parquet(folder / "users.parquet")
     pl.DataFrame({"item": items}).write_parquet(folder / "items.parquet")
-    facts = {"format": _FORMAT, "clock": clock, "events": int(sizes.sum()), "source": str(path)}
-    (folder / LOG).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    facts = {"format": _FORMAT, "clock": clock, "events": int(starts[-1]), "source": str(path)}
+    (folder / LOG).write_text(json.dumps(facts | {"notes": notes}) + "\n", encoding="utf-8")
     return open_prepared(folder)
 
 
 def is_prepared(path: Any) -> bool:
     """Whether `path` is a directory that `prepare` has finished."""
     return isinstance(path, str | Path) and (Path(path) / LOG).is_file()
+
+
+def prepared_notes(path: str | Path) -> list[str]:
+    """What was left out of a prepared log, in words."""
+    return json.loads((Path(path) / LOG).read_text(encoding="utf-8")).get("notes", [])
 
 
 def open_prepared(path: str | Path) -> EventLog:
@@ -134,6 +153,10 @@ def open_prepared(path: str | Path) -> EventLog:
             fix="run `recsys prepare` again",
         )
     return EventLog(users=users, items=items, starts=starts, item=item, time=time, clock=facts["clock"])
+
+
+def _dropped(count: int, words: str) -> list[str]:
+    return [f"{count:,} rows {words}"] if count else []
 
 
 def _open(path: Path, options: ReadOptions) -> _Source:
@@ -234,6 +257,7 @@ def _scatter(
             )
             records = np.empty(len(batch), dtype=_RECORD)
             records["user"], records["item"], records["time"] = who, what, 0
+            records["row"] = np.arange(first, first + len(batch))
             if source.columns.time is not None:
                 time, absent, clock, _ = read_times(_table(source.path, batch, first), source.columns.time)
                 if absent.any():
@@ -257,19 +281,52 @@ def _gather(
     folder: Path,
     shards: Path,
     edges: np.ndarray,
-    sizes: np.ndarray,
     clock: str,
+    options: ReadOptions,
     tell: Callable[[float, str], None],
-) -> None:
-    """Sort the shards one by one and put them behind each other."""
-    np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64).tofile(folder / "starts.i64")
-    with open(folder / "item.i32", "wb") as item, open(folder / "time.i64", "wb") as time:
+) -> np.ndarray:
+    """Sort the shards one by one and put them behind each other; the starts of the users."""
+    sizes = np.zeros(edges[-1], dtype=np.int64)
+    names = {"item": "item.i32", "time": "time.i64", "row": "row.i64"}
+    files = {field: open(folder / name, "wb") for field, name in names.items()}  # noqa: SIM115  # closed below
+    try:
         for number in range(len(edges) - 1):
-            tell(0.7 + 0.3 * number / len(edges), "sorting")
+            tell(0.7 + 0.2 * number / len(edges), "sorting")
             records = np.fromfile(shards / str(number), dtype=_RECORD)
-            order = np.lexsort((records["time"], records["user"]))
-            records["item"][order].tofile(item)
-            if clock != "none":
-                records["time"][order].tofile(time)
-    if clock == "none":
-        (folder / "time.i64").unlink()
+            if clock != "none" and options.duplicates == "drop":
+                records = records[~_repeats(records)]
+            records = records[np.lexsort((records["time"], records["user"]))]
+            sizes += np.bincount(records["user"], minlength=len(sizes))
+            for field, file in files.items():
+                records[field].tofile(file)
+    finally:
+        for file in files.values():
+            file.close()
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def _repeats(records: np.ndarray) -> np.ndarray:
+    """Which records are a row further down with the user, the item and the time of another, (n,) bool."""
+    order = np.lexsort((records["item"], records["time"], records["user"]))
+    ordered = records[["user", "item", "time"]][order]
+    repeats = np.zeros(len(records), dtype=bool)
+    repeats[order[1:]] = ordered[1:] == ordered[:-1]
+    return repeats
+
+
+def _core(
+    folder: Path, starts: np.ndarray, users: pl.Series, items: pl.Series, options: ReadOptions
+) -> tuple[np.ndarray, pl.Series, pl.Series]:
+    """Reduce the maps to the k-core: starts, users and items that are left."""
+    item = np.memmap(folder / "item.i32", dtype=np.int32, mode="r")
+    row = np.memmap(folder / "row.i64", dtype=np.int64, mode="r")
+    kept = survivors(starts, item, row, len(items), options.min_user, options.min_item)
+    if not len(kept.users):
+        raise DataError(
+            f"no event is left with --min-user {options.min_user} --min-item {options.min_item}",
+            where=str(folder),
+            seen=f"{len(item):,} events before",
+            expected="smaller bounds",
+            fix="lower --min-user or --min-item, and name a new directory",
+        )
+    return compact(folder, _TYPES, starts, kept), users.gather(kept.users), items.gather(kept.items)

@@ -51,6 +51,7 @@ def write_report(outcome: Outcome) -> None:
     )
     _validation(page, outcome)
     _parts(page, outcome)
+    _periods(page, outcome)
     _curve(page, outcome)
     _activity(page, outcome)
     page.heading("What was assumed")
@@ -90,6 +91,20 @@ def _parts(page: Report, outcome: Outcome) -> None:
             rows,
             caption="NDCG@10 of the next period; repeat: among items of the history, novel: among the others",
         )
+
+
+def _periods(page: Report, outcome: Outcome) -> None:
+    """Accuracy in each period that tests."""
+    split = judged_part(outcome.split)
+    scored = [row for row in outcome.rows if row.test is not None]
+    if len(split.periods) < 2 or split.test.period is None:
+        return
+    rows: list[list[Any]] = []
+    for number in np.unique(split.test.period):
+        inside, day = split.test.period == number, split.periods[number]
+        means = [float(row.test.per_case["ndcg"][inside].mean()) for row in scored if row.test is not None]
+        rows.append([day, int(inside.sum()), *means])
+    page.table(["period from", "users", *(row.method for row in scored)], rows, caption="NDCG@10 by period")
 
 
 def _curve(page: Report, outcome: Outcome) -> None:

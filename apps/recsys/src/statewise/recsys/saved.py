@@ -22,8 +22,9 @@ from statewise.recsys.options import ReadOptions
 from statewise.recsys.ranking import Repeat
 from statewise.recsys.recipes import Recipe
 from statewise.recsys.scorer import Scorer
+from statewise.recsys.splits import Split, make_split
 
-__all__ = ["Recommender", "load_recommender", "save_recommender"]
+__all__ = ["Recommender", "load_recommender", "save_recommender", "split_of"]
 
 KIND = "recsys/recommender"
 _LOG, _PART, _FEATURES = "log/", "part/", "features/"
@@ -52,6 +53,12 @@ class Recommender:
         """The network (`NetworkScorer`), alone or inside a blend; None for counting methods."""
         parts = self.scorer.parts if isinstance(self.scorer, Blend) else [self.scorer]
         return next((part for part in parts if hasattr(part, "network")), None)
+
+
+def split_of(one: Recommender) -> Split:
+    """Its log cut as it was for the fit."""
+    facts = one.facts
+    return make_split(one.log, facts["split"], period=facts["period"], periods=facts["periods"])
 
 
 def save_recommender(path: Path, one: Recommender) -> Path:

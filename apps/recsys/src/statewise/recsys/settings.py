@@ -84,6 +84,8 @@ class FitSettings:
     """Which events train and which judge."""
     period: str = "month"
     """Period of the split `next-period`."""
+    periods: int = 3
+    """Periods that test, one after the other, at most."""
     repeat: Literal["auto", "exclude", "allow", "only"] = "auto"
     """Whether items of a user's history may be recommended; auto: where the data repeat."""
     blend: tuple[str, ...] = ()
@@ -106,7 +108,7 @@ class FitSettings:
                 expected="a CSV or parquet file of events",
                 fix="name one: recsys fit events.csv",
             )
-        for name in ("epochs", "threads"):
+        for name in ("epochs", "threads", "periods"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, "a whole number, 1 or more")
         require(self.budget is None or self.budget > 0, "budget", self.budget, "more than 0 seconds")
