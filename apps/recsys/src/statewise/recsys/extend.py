@@ -18,9 +18,8 @@ from statewise.recsys.models.blend import Blend
 from statewise.recsys.network.items import FeatureBags
 from statewise.recsys.network.model import Network
 from statewise.recsys.network.scorer import NetworkScorer
-from statewise.recsys.saved import Recommender, load_recommender, save_recommender
+from statewise.recsys.saved import Recommender, load_recommender, save_recommender, split_of
 from statewise.recsys.scorer import Scorer
-from statewise.recsys.splits import make_split
 from statewise.recsys.training import train_network
 
 __all__ = ["add_items", "refit_run"]
