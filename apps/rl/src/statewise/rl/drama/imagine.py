@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from statewise.rl.drama.latent import sample
+from statewise.rl.drama.latent import draw
 from statewise.rl.drama.network import DramaNetwork
 from statewise.rl.models.policy import replace_rows
 from statewise.rl.returns import lambda_returns
@@ -56,7 +56,7 @@ def prefill(
         z (B, V C) of the last observation, d (B, D) of everything before it in its episode, the state there.
     """
     world = network.world
-    z = sample(world.encode(observation)).flatten(-2)
+    z = draw(world.encode(observation)).flatten(-2)
     state, d = network.begin(len(z))
     if z.shape[1] > 1:
         tokens = world.join(torch.cat([z[:, :-1], action[:, :-1]], -1))
@@ -71,18 +71,19 @@ def prefill(
 def dream(network: DramaNetwork, z: Tensor, d: Tensor, state: Any, *, horizon: int, discount: float) -> Dream:
     """Imagine H steps with the present policy, from `prefill`."""
     world, actions = network.world, network.config.world.actions
-    features, chosen, rewards, ends = [torch.cat([z, d], -1)], [], [], []
+    features, chosen, foreseen = [torch.cat([z, d], -1)], [], []
     for _ in range(horizon):
         logits = network.logits(features[-1])
         action = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         d, state = network.advance(z, F.one_hot(action, actions).to(z.dtype), state)
-        rewards.append(world.twohot.decode(world.reward(d)))
-        ends.append(torch.sigmoid(world.end(d)[..., 0]))
-        z = sample(world.foresee(d)).flatten(-2)
+        z = draw(world.foresee(d)).flatten(-2)
         chosen.append(action)
+        foreseen.append(d)
         features.append(torch.cat([z, d], -1))
-    proceed = discount * (1 - torch.stack(ends, 1))
-    return Dream(torch.stack(features, 1), torch.stack(chosen, 1), torch.stack(rewards, 1), proceed)
+    ahead = torch.stack(foreseen, 1)
+    proceed = discount * (1 - torch.sigmoid(world.end(ahead)[..., 0]))
+    reward = world.twohot.decode(world.reward(ahead))
+    return Dream(torch.stack(features, 1), torch.stack(chosen, 1), reward, proceed)
 
 
 def behaviour_loss(

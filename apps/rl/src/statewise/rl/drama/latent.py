@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-__all__ = ["divergence", "mixed", "sample"]
+__all__ = ["divergence", "draw", "mixed", "sample"]
 
 UNIFORM = 0.01
 
@@ -21,6 +20,19 @@ def mixed(logits: Tensor) -> Tensor:
     return torch.log((1 - UNIFORM) * logits.softmax(-1) + UNIFORM / classes)
 
 
+def draw(log_probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One-hot samples (..., V, C) without gradients: where one even number per variable falls in the sum.
+
+    Args:
+        log_probabilities: of `mixed`.
+        generator: of the chance; None takes torch's own.
+    """
+    rising = log_probabilities.detach().exp().cumsum(-1)
+    even = torch.rand(rising.shape[:-1], generator=generator, dtype=rising.dtype)[..., None]
+    index = (rising[..., :-1] <= even).sum(-1, keepdim=True)
+    return torch.zeros_like(rising).scatter_(-1, index, 1.0)
+
+
 def sample(log_probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One-hot samples (..., V, C) whose gradient is that of the probabilities.
 
@@ -29,10 +41,7 @@ def sample(log_probabilities: Tensor, generator: torch.Generator | None = None) 
         generator: of the chance; None takes torch's own.
     """
     probabilities = log_probabilities.exp()
-    flat = probabilities.detach().reshape(-1, probabilities.shape[-1])
-    index = torch.multinomial(flat, 1, generator=generator)[:, 0].reshape(probabilities.shape[:-1])
-    hot = F.one_hot(index, probabilities.shape[-1]).to(probabilities.dtype)
-    return hot + probabilities - probabilities.detach()
+    return draw(log_probabilities, generator) + probabilities - probabilities.detach()
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:

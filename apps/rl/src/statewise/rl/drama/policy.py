@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from statewise.core.train.device import derive_seed
 from statewise.rl.acting import Actor
-from statewise.rl.drama.latent import sample
+from statewise.rl.drama.latent import draw
 from statewise.rl.drama.network import DramaNetwork
 from statewise.rl.interface import Interface
 from statewise.rl.models.policy import replace_rows
@@ -65,7 +65,7 @@ class DramaActor(Actor):
     def _latent(self, chances: Tensor) -> Tensor:
         if self.greedy:
             return F.one_hot(chances.argmax(-1), chances.shape[-1]).to(chances.dtype)
-        return sample(chances, self.generator)
+        return draw(chances, self.generator)
 
 
 def drama_actor(policy: Policy, *, greedy: bool, target: float | None) -> DramaActor:

@@ -154,6 +154,9 @@ class WorldModel(nn.Module):
         self.backbone = Backbone(config)
         self.prior = nn.Linear(d, latent)
         self.decoder = _decoder(config, features)
+        if len(config.observation) == 3:  # half the time of both on a processor, the same numbers
+            self.encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            self.decoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.reward = _head(d, config.hidden, self.twohot.bins)
         self.end = _head(d, config.hidden, 1)
 
