@@ -180,7 +180,7 @@ def test_series_the_fit_has_not_seen_is_forecast(method: Forecaster):
 def test_registry_row_is_complete(name: str):
     entry = MODELS[name]
     assert entry.summary
-    assert entry.facts["family"] in ("naive", "linear", "statistical", "neural")
+    assert entry.facts["family"] in ("naive", "linear", "statistical", "neural", "combination")
     ranks = [MODELS[other].facts["rank"] for other in MODELS]
     assert len(set(ranks)) == len(ranks)
     assert issubclass(entry.load(), Forecaster)

@@ -15,14 +15,16 @@ from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.config import AutoConfig
 from statewise.timeseries.forecaster import Context
 from statewise.timeseries.frequency import Frequency
+from statewise.timeseries.models.blend import Blend
 from statewise.timeseries.models.naive import Drift
 from statewise.timeseries.models.nlinear import NLinear, NLinearConfig
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.portfolio import Forecast, Portfolio
+from statewise.timeseries.stacking import blend_weights, left_out_weights
 
 HOURLY = Frequency("hour")
 CONTEXT = Context(horizon=6, period=8, frequency=HOURLY)
-LINEAR = AutoConfig(methods=("nlinear", "dlinear"), budget=None)
+LINEAR = AutoConfig(methods=("nlinear", "dlinear"), budget=None, blend=False)
 
 
 def panel(values: dict[str, np.ndarray], covariates: np.ndarray | None = None) -> Panel:
@@ -337,3 +339,39 @@ def test_choice_beats_seasonal_naive_on_public_sets(
         assert chosen is not None
         assert chosen.mase <= 0.95 * naive.mase
     assert result.fallbacks == {}
+
+
+def test_blend_of_methods_that_err_differently_is_chosen_kept_and_restored():
+    rng = np.random.default_rng(30)
+    noise = rng.normal(size=400)
+    for t in range(8, 400):
+        noise[t] += 0.45 * noise[t - 1] + 0.45 * noise[t - 8]
+    data = {"a": 20 + noise}
+    config = AutoConfig(methods=("nlinear", "dlinear"), budget=None, tolerance=0.0)
+    result = run(data, config)
+    blend = next(row for row in result.rows if row.method == "blend" and row.split == "validation")
+    assert blend.score is not None
+    singles = [row.score.mase for row in result.rows if row.split == "validation" and row.score]
+    assert blend.score.mase < 1.05 * min(singles)
+    assert methods(result) == {"a": "blend"}
+    method = result.portfolio.methods["blend"]
+    assert isinstance(method, Blend)
+    assert sum(method.weights.values()) == pytest.approx(1.0)
+    again = Portfolio.restore(
+        json.loads(json.dumps(result.portfolio.description())), load(save(result.portfolio.state())), CONTEXT
+    )
+    one, other = (part.predict(panel(data))[0] for part in (result.portfolio, again))
+    np.testing.assert_array_equal(one.point, other.point)
+    parts = [
+        weight * method.members[name].predict(panel(data), [np.array([400])])[0][0]
+        for name, weight in method.weights.items()
+    ]
+    np.testing.assert_allclose(one.point, np.sum(parts, axis=0))
+
+
+def test_weights_follow_the_errors_and_add_up():
+    grams = np.stack([np.diag([1.0, 4.0])] * 4)
+    np.testing.assert_allclose(blend_weights(grams), [0.8, 0.2], atol=0.01)
+    np.testing.assert_allclose(left_out_weights(grams).sum(axis=1), 1.0)
+    same = np.stack([np.ones((2, 2))] * 4)
+    np.testing.assert_allclose(blend_weights(same), [0.5, 0.5], atol=1e-6)

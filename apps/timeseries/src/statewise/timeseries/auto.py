@@ -19,13 +19,16 @@ from threadpoolctl import threadpool_limits
 from statewise.core.errors import Interrupted
 from statewise.timeseries import backtest
 from statewise.timeseries.backtest import Plan
+from statewise.timeseries.blending import finish_blend, make_blend
 from statewise.timeseries.calibration import Calibration, from_history
 from statewise.timeseries.choice import Choice, choose
 from statewise.timeseries.config import AutoConfig
 from statewise.timeseries.contest import Contender, enter, run_test, run_validation
 from statewise.timeseries.forecaster import Context
+from statewise.timeseries.losses import losses_of
 from statewise.timeseries.metrics import seasonal_scale
 from statewise.timeseries.models import MODELS
+from statewise.timeseries.models.blend import members_of
 from statewise.timeseries.models.naive import Naive, NaiveConfig
 from statewise.timeseries.panel import Panel
 from statewise.timeseries.portfolio import Portfolio
@@ -95,14 +98,22 @@ def _run(panel: Panel, context: Context, config: AutoConfig, settings: Mapping[s
     fallbacks = unusable(usable, context, config.backtest)
     judged_panel = usable.select([name for name in usable.ids if name not in fallbacks])
     plan = backtest.plan(judged_panel, context, config.backtest)
+    small = sum(len(series) for series in judged_panel.series) <= config.fold_values
+    folds = backtest.folds(plan, context, config.backtest, config.folds if small else ())
     contenders = _enter(plan, context, config, settings)
-    complete = run_validation(contenders, plan, context)
+    complete = run_validation(contenders, plan, context, folds)
     scales = _scales(plan, context.period)
-    choices = _choose(contenders, plan, scales, config)
+    losses = losses_of(contenders, plan, folds, scales)
+    mixed = make_blend(contenders, plan, losses, scales) if config.blend and config.choose is None else None
+    every = contenders if mixed is None else [*contenders, mixed[0]]
+    choices = _choose(every, plan, folds, scales, config)
     # from here on the test rows are seen, and nothing is chosen by them
     run_test(contenders, plan, context)
-    if any(one.method not in _able(contenders, name) for name, one in choices.items()):
-        choices = _choose(contenders, plan, scales, config)
+    if mixed is not None:
+        finish_blend(*mixed, contenders)
+    if any(one.method not in _able(every, name) for name, one in choices.items()):
+        choices = _choose(every, plan, folds, scales, config)
+    contenders = every
     forecasts = _chosen_forecasts(contenders, choices)
     rows, calibration = _scoreboard(contenders, forecasts, plan, scales, config)
     refit_notes, finished = _refit(contenders, choices, judged_panel, context)
@@ -152,13 +163,18 @@ def _able(contenders: Sequence[Contender], series: str) -> set[str]:
 
 
 def _choose(
-    contenders: Sequence[Contender], plan: Plan, scales: Mapping[str, float], config: AutoConfig
+    contenders: Sequence[Contender],
+    plan: Plan,
+    folds: Sequence[Plan],
+    scales: Mapping[str, float],
+    config: AutoConfig,
 ) -> dict[str, Choice]:
     judged = judged_together(contenders, plan)
     errors = validation_errors(contenders, plan, judged, scales)
+    losses = losses_of(contenders, plan, folds, scales)
     counts = [int((a & b).sum()) for a, b in zip(plan.validating(), judged, strict=True)]
     ranks = {contender.name: place for place, contender in enumerate(contenders)}
-    return choose(errors, dict(zip(plan.panel.ids, counts, strict=True)), ranks, config)
+    return choose(errors, losses, dict(zip(plan.panel.ids, counts, strict=True)), ranks, config)
 
 
 def _chosen_forecasts(
@@ -193,9 +209,12 @@ def _refit(
     contenders: Sequence[Contender], choices: Mapping[str, Choice], panel: Panel, context: Context
 ) -> tuple[list[str], bool]:
     """Fit the chosen methods on all rows; notes, and whether the user let it finish."""
-    wanted = {one.method for one in choices.values()}
+    used = {one.method for one in choices.values()}
+    wanted = used | {name for one in contenders if one.name in used for name in members_of(one.method)}
     notes = []
     for contender in (contender for contender in contenders if contender.name in wanted):
+        if members_of(contender.method):
+            continue  # its members are fitted under their own names
         if contender.neural and context.remaining() < _REFIT:
             notes.append(f"{contender.name}: no time to train it again; it has seen the training rows only")
             continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, gcd
 
 import numpy as np
@@ -20,7 +21,7 @@ from statewise.timeseries.config import BacktestConfig
 from statewise.timeseries.forecaster import Context, Forecaster
 from statewise.timeseries.panel import Panel, Series
 
-__all__ = ["Blocks", "Plan", "actuals", "cut", "plan", "strides", "test", "validate"]
+__all__ = ["Blocks", "Plan", "actuals", "cut", "folds", "plan", "strides", "test", "validate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +84,14 @@ class Plan:
     sparse: tuple[np.ndarray, ...]
     """Which of them are for methods that are fitted anew at each, (O,) bool."""
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each series stands."""
+        return {name: place for place, name in enumerate(self.panel.ids)}
+
     def select(self, ids: Sequence[str]) -> Plan:
         """The plan of some of the series."""
-        place = {name: i for i, name in enumerate(self.panel.ids)}
-        keep = [place[name] for name in ids]
+        keep = [self.places[name] for name in ids]
         return replace(
             self,
             panel=self.panel.select(ids),
@@ -107,15 +112,22 @@ class Plan:
 
 def plan(panel: Panel, context: Context, config: BacktestConfig) -> Plan:
     """Blocks and origins of every series; each must be long enough to be cut."""
-    dense = max(1, min(config.dense, config.values // (2 * context.horizon * max(len(panel), 1))))
-    blocks, steps, grids, sparse = [], [], [], []
+    blocks = []
     for series in panel.series:
         block = cut(len(series), context.horizon, config)
         if block is None:
             raise ValueError(f"series '{series.id}' is too short to be cut into blocks")
+        blocks.append(block)
+    return _planned(panel, blocks, context, config)
+
+
+def _planned(panel: Panel, blocks: Sequence[Blocks], context: Context, config: BacktestConfig) -> Plan:
+    """The origins that given blocks have."""
+    dense = max(1, min(config.dense, config.values // (2 * context.horizon * max(len(panel), 1))))
+    steps, grids, sparse = [], [], []
+    for block in blocks:
         stride, every = strides(block, context.period, dense, min(config.origins, dense))
         grid = np.arange(block.end - context.horizon, block.train - 1, -stride)[::-1]
-        blocks.append(block)
         steps.append(stride)
         grids.append(grid)
         sparse.append(np.arange(len(grid))[::-1] % every == 0)
@@ -127,6 +139,40 @@ def plan(panel: Panel, context: Context, config: BacktestConfig) -> Plan:
         origins=tuple(grids),
         sparse=tuple(sparse),
     )
+
+
+def folds(plan: Plan, context: Context, config: BacktestConfig, shares: Sequence[float]) -> list[Plan]:
+    """Earlier validation blocks, within the training rows: fit on a share of them, judge up to the next
+    share.
+
+    Args:
+        plan: of the whole series.
+        context: horizon and season.
+        config: how many origins.
+        shares: of the training rows, ascending; each begins a block.
+
+    Returns:
+        Plans without test rows, earliest first; a series that is too short for one is not in it.
+    """
+    found = []
+    for share, until in zip(shares, [*shares[1:], 1.0], strict=True):
+        blocks = {
+            series.id: _fold(block.train, share, until, context.horizon)
+            for series, block in zip(plan.panel.series, plan.blocks, strict=True)
+        }
+        ids = [name for name, block in blocks.items() if block is not None]
+        kept = [block for block in blocks.values() if block is not None]
+        if ids:
+            panel = plan.panel.select(ids).head([block.end for block in kept])
+            found.append(_planned(panel, kept, context, config))
+    return found
+
+
+def _fold(rows: int, share: float, until: float, horizon: int) -> Blocks | None:
+    train, end = round(share * rows), round(until * rows)
+    if end - train < horizon or train < max(3, ceil(horizon / 2)):
+        return None
+    return Blocks(train=train, validation=end, end=end)
 
 
 def validate(method: Forecaster, plan: Plan, context: Context, *, sparse: bool = False) -> list[np.ndarray]:

@@ -1,8 +1,9 @@
-"""Which method forecasts which series, by the error on validation rows.
+"""Which method forecasts which series, by what each missed by from earlier origins.
 
-Series that the same methods can forecast are one group. A group takes the method with the least mean MASE,
-or a simpler one that is as good but for a small tolerance; a series with enough windows takes another one
-where that is clearly better on it.
+It begins with the better of the last value and the last season, and only a method that is better by more
+than chance would do takes their place (`evidence`). From there a more complex method takes over where it
+errs less by more than a small tolerance. Series that the same methods can forecast are one group and share
+a choice; a series with enough windows of its own takes another one where that is clearly better on it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from statewise.timeseries.config import AutoConfig
+from statewise.timeseries.evidence import Comparison, Losses, compare
 
 __all__ = ["Choice", "choose"]
 
@@ -39,8 +39,15 @@ class Choice:
         return 1 - self.mase / self.baseline_mase if self.baseline_mase > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class _Winner:
+    method: str
+    reason: str
+
+
 def choose(
     errors: Mapping[str, Mapping[str, float]],
+    losses: Losses,
     windows: Mapping[str, int],
     ranks: Mapping[str, int],
     config: AutoConfig,
@@ -48,61 +55,99 @@ def choose(
     """Choose for every series.
 
     Args:
-        errors: validation MASE, by method and series; NaN where nothing was observed.
-        windows: judged windows of each series.
+        errors: validation MASE, by method and series, for the report; NaN where nothing was observed.
+        losses: of all origins that may decide.
+        windows: validation windows of each series.
         ranks: order of simplicity of the methods.
-        config: tolerance, margin and windows, and the method to take whatever the errors say.
+        config: the rules, and the method to take whatever the errors say.
     """
-    methods = sorted(errors, key=lambda name: ranks[name])
     groups: dict[tuple[str, ...], list[str]] = {}
     for series in windows:
-        groups.setdefault(tuple(name for name in methods if series in errors[name]), []).append(series)
+        able = sorted(losses.methods(series), key=lambda name: ranks[name])
+        groups.setdefault(tuple(able), []).append(series)
     chosen = {}
     for able, members in groups.items():
-        means = {name: _mean([errors[name][series] for series in members]) for name in able}
-        common = _least(means, config.tolerance)
+        common = _winner(losses, able, members, config)
         for series in members:
-            own = {name: errors[name][series] for name in able}
-            method, reason = _for_series(own, common, len(members), windows[series], config)
-            baseline = next((name for name in _BASELINES if name in own), "")
+            found = _for_series(losses, able, series, common, len(members), windows[series], config)
+            baseline = next((name for name in _BASELINES if name in able), "")
             chosen[series] = Choice(
                 series=series,
-                method=method,
-                mase=own[method],
+                method=found.method,
+                mase=errors[found.method].get(series, float("nan")),
                 baseline=baseline,
-                baseline_mase=own.get(baseline, float("nan")),
-                reason=reason,
+                baseline_mase=errors.get(baseline, {}).get(series, float("nan")),
+                reason=found.reason,
             )
     return chosen
 
 
+def _winner(losses: Losses, able: Sequence[str], members: Sequence[str], config: AutoConfig) -> _Winner:
+    """What the methods come to on some series, simplest first."""
+    best = _naive(losses, able, members, config)
+    reason, refused = "", None
+    for name in able:
+        if name in _BASELINES or name == best:
+            continue
+        seen = compare(losses, name, best, members)
+        if not seen.gain > config.tolerance:
+            continue
+        if best in _BASELINES and seen.p > config.chance:
+            refused = refused or _refusal(name, best, seen)
+            continue
+        best, reason = name, _gain(best, seen)
+    if best in _BASELINES:
+        return _Winner(best, refused or "no method errs less")
+    return _Winner(best, reason)
+
+
+def _naive(losses: Losses, able: Sequence[str], members: Sequence[str], config: AutoConfig) -> str:
+    """The better of the last value and the last season; the first method where neither is there."""
+    naive = [name for name in able if name in _BASELINES]
+    if len(naive) < len(_BASELINES):
+        return naive[0] if naive else able[0]
+    return naive[1] if compare(losses, naive[1], naive[0], members).gain > config.tolerance else naive[0]
+
+
 def _for_series(
-    errors: Mapping[str, float], common: str, members: int, windows: int, config: AutoConfig
-) -> tuple[str, str]:
-    """The method of one series and the reason, given that of its group."""
+    losses: Losses,
+    able: Sequence[str],
+    series: str,
+    common: _Winner,
+    members: int,
+    windows: int,
+    config: AutoConfig,
+) -> _Winner:
+    """The method of one series, given that of its group."""
     if config.choose is not None:
-        if config.choose in errors:
-            return config.choose, "as asked"
-        return common, f"{config.choose} cannot forecast this series"
+        if config.choose in able:
+            return _Winner(config.choose, "as asked")
+        return _Winner(common.method, f"{config.choose} cannot forecast this series")
     if members == 1:
-        return common, "least error on the validation rows"
-    together = f"least error over {members} series"
+        return common
+    together = f"over {members} series: {common.reason}"
     if windows < config.windows:
-        return common, f"{together}; too few windows to choose for it alone"
-    best = _least(errors, config.tolerance)
-    if errors[best] < (1 - config.margin) * errors[common]:
-        return best, f"better on this series than {common}, the best over {members} series"
-    return common, together
+        return _Winner(common.method, f"{together}; too few windows to choose for it alone")
+    own = _winner(losses, able, [series], config)
+    if own.method != common.method:
+        seen = compare(losses, own.method, common.method, [series])
+        # of many series some are better with another method by chance alone (Bonferroni)
+        if seen.gain > config.margin and seen.p <= config.chance / members:
+            reason = f"better on this series than {common.method}, the choice over {members} series"
+            return _Winner(own.method, f"{reason}: {_gain(common.method, seen)}")
+    return _Winner(common.method, together)
 
 
-def _least(errors: Mapping[str, float], tolerance: float) -> str:
-    """The first method, in the order given, that is within the tolerance of the best."""
-    known = [error for error in errors.values() if np.isfinite(error)]
-    if not known:
-        return next(iter(errors))
-    return next(name for name, error in errors.items() if error <= (1 + tolerance) * min(known))
+def _gain(over: str, seen: Comparison) -> str:
+    return f"errs {seen.gain:.1%} less than {over} over {_blocks(seen)}"
 
 
-def _mean(errors: Sequence[float]) -> float:
-    known = [error for error in errors if np.isfinite(error)]
-    return float(np.mean(known)) if known else float("nan")
+def _refusal(name: str, over: str, seen: Comparison) -> str:
+    return (
+        f"{name} errs {seen.gain:.1%} less over {_blocks(seen)}, which may be chance (p = {seen.p:.2f}): "
+        f"{over} stays"
+    )
+
+
+def _blocks(seen: Comparison) -> str:
+    return f"{seen.blocks} separate horizon{'s' if seen.blocks != 1 else ''}"

@@ -72,6 +72,15 @@ class AutoConfig:
     """A series leaves the choice of its group only for a method better by this share on it."""
     windows: int = 20
     """Validation windows without which a series follows its group."""
+    chance: float = 0.1
+    """The last value and the last season give way only to a method whose gain has at most this chance of
+    being none."""
+    blend: bool = True
+    """Let a weighted mean of the better methods compete."""
+    folds: tuple[float, ...] = (0.5, 0.75)
+    """Shares of the training rows after which methods that are fitted in closed form are judged too."""
+    fold_values: int = 2_000_000
+    """Rows of all series together, above which there is evidence enough without that."""
     backtest: BacktestConfig = field(default_factory=BacktestConfig)
     conformal: ConformalConfig = field(default_factory=ConformalConfig)
 
@@ -80,3 +89,6 @@ class AutoConfig:
         for name in ("tolerance", "margin"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
         require(self.windows >= 1, "windows", self.windows, "1 or more")
+        require(0 < self.chance <= 1, "chance", self.chance, "above 0 and at most 1")
+        legal = all(0 < share < 1 for share in self.folds) and list(self.folds) == sorted(set(self.folds))
+        require(legal, "folds", self.folds, "ascending shares between 0 and 1")

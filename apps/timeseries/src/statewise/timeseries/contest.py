@@ -43,6 +43,8 @@ class Contender:
     """Of its row in the registry."""
     forecasts: dict[str, np.ndarray] = field(default_factory=dict)
     """By series, (O, H), NaN where none was made."""
+    early: list[dict[str, np.ndarray]] = field(default_factory=list)
+    """The same for each fold of the training rows, where it took part in them."""
     seconds: float = 0.0
     """Spent on it so far."""
     notes: list[str] = field(default_factory=list)
@@ -77,8 +79,12 @@ def enter(name: str, config: Any, plan: Plan, context: Context, *, required: boo
     return contender
 
 
-def run_validation(contenders: Sequence[Contender], plan: Plan, context: Context) -> bool:
+def run_validation(
+    contenders: Sequence[Contender], plan: Plan, context: Context, folds: Sequence[Plan] = ()
+) -> bool:
     """Fit each on the training rows and forecast over the validation rows, as long as time is left.
+
+    Methods that are not trained are judged on the folds of the training rows before that.
 
     Returns:
         Whether all had their turn: False when the user has interrupted.
@@ -97,6 +103,7 @@ def run_validation(contenders: Sequence[Contender], plan: Plan, context: Context
                 return backtest.validate(one.method, part, limits, sparse=one.sparse)
 
             try:
+                _run_folds(contender, folds, limited, plan)
                 _attempt(contender, chosen, validate)
             except (KeyboardInterrupt, Interrupted):
                 if not any(one.forecasts for one in contenders[:place]):
@@ -106,6 +113,41 @@ def run_validation(contenders: Sequence[Contender], plan: Plan, context: Context
                     one.notes.append("not tried: interrupted")
                 return False
     return True
+
+
+def _run_folds(contender: Contender, folds: Sequence[Plan], context: Context, plan: Plan) -> None:
+    """What a method would have said within the training rows, unless that takes too long."""
+    if contender.neural:
+        return
+    if contender.sparse:
+        parts = [_among(one, contender) for one in (plan, *folds)]
+        needed = sum(_cost(contender, part, context.period)[1] for part in parts if len(part.panel))
+        if needed > context.remaining():
+            return
+    start = time.monotonic()
+    least = contender.method.minimum(context)
+    for fold in folds:
+        own = set(contender.ids)
+        lengths = zip(fold.panel.ids, fold.blocks, strict=True)
+        ids = [name for name, block in lengths if block.train >= least and name in own]
+        if not ids:
+            contender.early.append({})
+            continue
+        try:
+            made = backtest.validate(contender.method, fold.select(ids), context, sparse=contender.sparse)
+            contender.early.append(dict(zip(ids, made, strict=True)))
+        except Interrupted:
+            raise
+        except Exception:
+            # the validation rows, where a failure counts, come after this
+            _log.debug("%s failed on a fold", contender.name, exc_info=True)
+            contender.early.append({})
+    contender.seconds += time.monotonic() - start
+
+
+def _among(plan: Plan, contender: Contender) -> Plan:
+    own = set(contender.ids)
+    return plan.select([name for name in plan.panel.ids if name in own])
 
 
 def run_test(contenders: Sequence[Contender], plan: Plan, context: Context) -> None:

@@ -1,9 +1,10 @@
 """The forecasting methods by name. Listing them imports none.
 
-Facts of a row: `family` (naive, linear, statistical or neural); `rank`, the order in which simplicity
-decides between methods that are equally good, and in which `auto` tries them. A method that is fitted anew at
-every origin says about what that costs: `start_seconds` once, to import its `library`; `fit_seconds` for
-each fit to `full_length` steps with a season of up to 24. A `joint` method reads all series together.
+Facts of a row: `family` (naive, linear, statistical, neural or combination); `rank`, the order in which
+simplicity decides between methods that are equally good, and in which `auto` tries them. A method that is
+fitted anew at every origin says about what that costs: `start_seconds` once, to import its `library`;
+`fit_seconds` for each fit to `full_length` steps with a season of up to 24. A `joint` method reads all
+series together.
 """
 
 from __future__ import annotations
@@ -154,6 +155,13 @@ MODELS = Registry(
             paper="Behrouz et al., Chimera: Effectively Modeling Multivariate Time Series",
             year=2024,
             facts={"family": "neural", "rank": 19, "joint": True},
+        ),
+        "blend": Entry(
+            target=f"{_HERE}.blend:Blend",
+            summary="the weighted mean of several methods; `auto` finds the weights",
+            paper="Bates and Granger, The Combination of Forecasts",
+            year=1969,
+            facts={"family": "combination", "rank": 20},
         ),
     },
     group=_HERE,
