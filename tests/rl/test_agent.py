@@ -128,3 +128,13 @@ def test_actions_keep_within_the_bounds_of_the_environment():
     action = interface.decode_numbers(np.array([[-3.0, 0.0], [0.5, 3.0]]))
     np.testing.assert_allclose(action, [[-2.0, 0.5], [1.0, 1.0]])
     np.testing.assert_allclose(interface.encode_action(action), [[-1.0, 0.0], [0.5, 1.0]])
+
+
+def test_the_action_before_can_be_hidden_from_a_policy():
+    x = torch.randn(3, 5)
+    other = torch.cat([x[:, :3], torch.randn(3, 2)], 1)
+    sees, blind = agent("mlp"), agent("mlp", last_action=False)
+    (seen, _), (seen_other, _) = (sees.step(one, sees.initial_state(3)) for one in (x, other))
+    (hidden, _), (hidden_other, _) = (blind.step(one, blind.initial_state(3)) for one in (x, other))
+    assert not torch.allclose(seen, seen_other)
+    torch.testing.assert_close(hidden, hidden_other, rtol=0, atol=0)

@@ -49,6 +49,8 @@ class PPOConfig:
     """Blocks of memory."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the layer."""
+    last_action: bool = True
+    """Whether the policy reads the action before; with it, actions can stand in for memory."""
     steps: int = 200_000
     """Environment steps of a run, all environments together."""
     environments: int = 16
@@ -353,6 +355,7 @@ def agent_config(config: PPOConfig, interface: Interface) -> AgentConfig:
         memory=config.memory,
         depth=config.depth,
         settings=config.settings,
+        last_action=config.last_action,
     )
 
 

@@ -52,6 +52,8 @@ class AgentConfig:
     """Blocks of memory."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the layer."""
+    last_action: bool = True
+    """Whether the action before is read; without it nothing but memory carries what was seen."""
     deviation: float = 0.6
     """Standard deviation of continuous actions at the start, for actions in [-1, 1]."""
 
@@ -130,7 +132,7 @@ class Agent(Layer[Any]):
         self.size = math.prod(config.image) if config.image else config.d_model - config.outputs
         self.standardiser = Standardiser(self.size) if config.standardise else None
         self.observe = ImageEncoder(config.image, width) if config.image else nn.Linear(self.size, width)
-        self.before = nn.Linear(config.outputs, width, bias=False)
+        self.before = nn.Linear(config.outputs, width, bias=False) if config.last_action else None
         memory = MemoryConfig(d_model=width, kind=config.memory, depth=config.depth, settings=config.settings)
         self.memory = build_memory(memory)
         self.actor = _head(width, config.outputs, scale=0.01)
@@ -162,7 +164,8 @@ class Agent(Layer[Any]):
         observation, action = x[..., : self.size], x[..., self.size :]
         if self.standardiser is not None:
             observation = self.standardiser(observation)
-        return F.silu(self.observe(observation) + self.before(action))
+        encoded = self.observe(observation)
+        return F.silu(encoded if self.before is None else encoded + self.before(action))
 
 
 def _head(width: int, outputs: int, *, scale: float) -> nn.Sequential:
