@@ -10,11 +10,16 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statewise.core.errors import UserError
 from statewise.rl.collect import collect
 from statewise.rl.data.npz import KEYS
+from statewise.rl.data.replay_episodes import ring_episodes
 from statewise.rl.data.spaces_json import space_from_json, space_to_json
+from statewise.rl.data.to_minari import to_minari
 from statewise.rl.data.trajectories import read
+from statewise.rl.drama.replay import Replay
 from statewise.rl.environments.make import EnvironmentSpec
+from statewise.rl.environments.stream import Transition
 
 
 def write_npz(path: Path, **changes) -> Path:
@@ -125,6 +130,41 @@ def test_a_set_written_by_minari_loads_here(tmp_path: Path, monkeypatch):
     # the space orders its keys: kind before place
     np.testing.assert_array_equal(first[:, :3].argmax(-1), buffers[0].observations["kind"])
     np.testing.assert_array_equal(first[:, 3:], buffers[0].observations["place"])
+
+
+def test_flat_arrays_become_a_set_that_minari_reads(tmp_path: Path):
+    minari = pytest.importorskip("minari")
+    source = write_npz(tmp_path / "x.npz")
+    done = to_minari(source, tmp_path / "x-v0")
+    assert (done.episodes, done.steps, done.repeated) == (2, 6, 2)
+    theirs = minari.MinariDataset(done.path / "data")
+    first, second = theirs.iterate_episodes()
+    assert first.observations.tolist() == [[0, 1], [2, 3], [4, 5], [4, 5]]
+    assert second.actions.tolist() == [0, 1, 0]
+    assert first.terminations.tolist() == [False, False, True]
+    assert second.truncations.tolist() == [False, False, True]
+    again = read(done.path)
+    for one, other in zip(read(source).episodes, again.episodes, strict=True):
+        np.testing.assert_array_equal(one.observations, other.observations[:-1])
+        np.testing.assert_array_equal(one.actions, other.actions)
+        np.testing.assert_array_equal(one.rewards, other.rewards)
+        assert one.terminated == other.terminated
+    with pytest.raises(UserError, match="holds something already"):
+        to_minari(source, tmp_path / "x-v0")
+
+
+def test_a_full_ring_is_cut_into_episodes_oldest_first():
+    replay = Replay(1, 6, (1,), np.float32)
+    for t in range(9):  # episodes begin at steps 0, 4 and 7; the ring holds steps 3 to 8
+        one = np.array([t], float)
+        end, first = np.array([t == 6]), np.array([t in (0, 4, 7)])
+        no, yes = np.array([False]), np.array([True])
+        replay.add(Transition(one[:, None], np.array([t]), one, one, end, no, first, yes))
+    first, second = ring_episodes(replay.state())
+    assert first.actions.tolist() == [4, 5, 6]
+    assert first.terminated
+    assert second.observations.tolist() == [[7], [8]]
+    assert not second.terminated
 
 
 @pytest.mark.parametrize(
