@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from statewise.vision.info import describe
 from statewise.vision.macs import multiply_adds, parameter_count
-from statewise.vision.models import MODELS, build
+from statewise.vision.models import MODELS, build, lightnet, slices
 from statewise.vision.models.lightnet import LightNetMixer
 from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import PositionTable
@@ -140,14 +140,17 @@ def test_vig_mixer_equals_its_equations():
     torch.testing.assert_close(mixer(x), wanted, rtol=0, atol=1e-5)
 
 
-def test_a_mlp_gives_the_same_in_slices():
-    from statewise.vision.models.residual import SwiGLU
-
-    mlp = SwiGLU(4, 8)
-    x = torch.randn(1, 30, 50, 4)
+@pytest.mark.parametrize("name", ["vig", "lightnet"])
+def test_slices_change_nothing(name, monkeypatch):
+    model = small(name).eval()
+    images = torch.rand(2, 1, 20, 28)
+    whole = model(images).detach()
+    for module in (slices, lightnet):
+        monkeypatch.setattr(module, "ROWS", 7)
     with torch.no_grad():
-        sliced = mlp(x)
-    torch.testing.assert_close(sliced, mlp(x).detach(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(model(images), whole, rtol=0, atol=1e-5)
+        monkeypatch.setattr(slices, "ROWS", 10_000)
+        torch.testing.assert_close(model(images), whole, rtol=0, atol=1e-5)
 
 
 def test_the_norm_is_that_of_pytorch_with_its_gradient():

@@ -18,6 +18,7 @@ and reads each axis both ways, normalised. Sizes of the presets are ours.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import PatchEmbedding
 from statewise.vision.models.positions2d import AxialDecay, RelativeCode, coordinates
 from statewise.vision.models.residual import DropPath, SwiGLU, depth_rates, swiglu_width
+from statewise.vision.models.slices import ROWS, worth_slicing
 
 __all__ = ["LightNetConfig", "LightNetMixer", "LightNetVis", "presets"]
 
@@ -99,13 +101,35 @@ class LightNetMixer(nn.Module):
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         """Tokens (B, N, D) at places (N, 2), in any order, to (B, N, D)."""
-        q, k, v = self.maps(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        q, k = F.silu(q), torch.softmax(k.float(), 1).to(x.dtype)
-        if self.code is not None:
-            q, k = self.code(q, places), self.code(k, places)
-        memory = k.permute(0, 2, 3, 1) @ v.transpose(1, 2)  # (B, H, K, V)
+        d = x.shape[-1]
+        of_q, of_k, of_v = self.maps.weight.split((d, d, d))
+        keys = torch.softmax(F.linear(x, of_k).float(), 1)
+        turns = () if self.code is None else self.code.turns(places)
+        length = x.shape[1]
+        step = ROWS if worth_slicing(x.shape[0] * length) else length
+        slices = [slice(begin, begin + step) for begin in range(0, length, step)]
+        kept = (
+            self._kept(keys[:, one].to(x.dtype), F.linear(x[:, one], of_v), [t[one] for t in turns])
+            for one in slices
+        )
+        memory = functools.reduce(torch.add, kept)
+        read = [self._read(x[:, one], of_q, memory, [t[one] for t in turns]) for one in slices]
+        return read[0] if len(read) == 1 else torch.cat(read, 1)
+
+    def _kept(self, k: Tensor, v: Tensor, turns: list[Tensor]) -> Tensor:
+        """code(K')' V of some tokens: (B, n, D) each to (B, H, K, V)."""
+        k, v = self._coded(k, turns), v.unflatten(-1, (self.heads, -1))
+        return k.permute(0, 2, 3, 1) @ v.transpose(1, 2)
+
+    def _read(self, x: Tensor, of_q: Tensor, memory: Tensor, turns: list[Tensor]) -> Tensor:
+        """What some tokens (B, n, D) read of the memory, as (B, n, D)."""
+        q = self._coded(F.silu(F.linear(x, of_q)), turns)
         o = (q.transpose(1, 2) @ memory).transpose(1, 2)
         return self.out(self.norm(o).flatten(-2) * torch.sigmoid(self.gate(x)))
+
+    def _coded(self, x: Tensor, turns: list[Tensor]) -> Tensor:
+        x = x.unflatten(-1, (self.heads, -1))
+        return x if self.code is None else self.code.turned(x, *turns)
 
 
 class Block(nn.Module):

@@ -47,6 +47,7 @@ class RMSNorm(nn.RMSNorm):
         """(..., D) to (..., D)."""
         weight = self.weight
         x = x.to(torch.promote_types(x.dtype, weight.dtype))
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        exact = weight.dtype in (torch.float32, torch.float64)
+        if exact and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _Normalised.apply(x, weight, self.eps)
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)

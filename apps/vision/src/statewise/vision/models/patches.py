@@ -75,8 +75,9 @@ class ConvStem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, Y, X) to (B, y, x, D)."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        half = F.silu(channel_norm(self.first_norm, self.first(images)))
+        # no name holds the copy: without a gradient it is gone before the tokens come
+        half = self.first(images.contiguous(memory_format=torch.channels_last))
+        half = F.silu(channel_norm(self.first_norm, half))
         return self.second_norm(to_grid(self.second(half)))
 
     def size(self, height: int, width: int) -> tuple[int, int]:

@@ -52,8 +52,16 @@ class RelativeCode(nn.Module):
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         """Code x (B, N, H, K) by the places (N, 2): (B, N, H, 2 K) or, rotary, (B, N, H, K)."""
+        return self.turned(x, *self.turns(places))
+
+    def turns(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the angles at the places (N, 2): (N, H, K) or, rotary, (N, H, K / 2)."""
         angle = torch.cat([places[:, a, None, None] * self.theta[a] for a in (0, 1)], -1)
-        cos, sin = torch.cos(angle).to(x.dtype), torch.sin(angle).to(x.dtype)
+        return torch.cos(angle), torch.sin(angle)
+
+    def turned(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Code x (B, N, H, K) by the turns of its places."""
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         if self.kind == "cosine":
             return torch.cat([x * cos, x * sin], -1)
         one, other = x.chunk(2, -1)

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from statewise.vision.models.slices import by_rows, split_linear
+
 __all__ = ["DropPath", "SwiGLU", "depth_rates", "swiglu_width"]
-
-
-ROWS = 1024
-"""Tokens whose hidden units are computed at a time where no gradient is wanted."""
 
 
 class DropPath(nn.Module):
@@ -45,17 +43,11 @@ class SwiGLU(nn.Module):
         self.out = nn.Linear(hidden, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.numel() <= ROWS * x.shape[-1]:
-            return self._rows(x)
-        # nothing is kept for a gradient: the hidden units of a few rows at a time stay in the cache
-        flat = x.flatten(0, -2)
-        out = torch.empty_like(flat)
-        for given, place in zip(flat.split(ROWS), out.split(ROWS), strict=True):
-            place.copy_(self._rows(given))
-        return out.view_as(x)
+        return by_rows(self._hidden, x)
 
-    def _rows(self, x: Tensor) -> Tensor:
-        gate, up = self.inputs(x).chunk(2, -1)
+    def _hidden(self, x: Tensor) -> Tensor:
+        half = self.out.in_features
+        gate, up = split_linear(self.inputs, (half, half), x)
         return self.out(F.silu(gate) * up)
 
 

@@ -30,6 +30,7 @@ from statewise.vision.models.image_model import ImageConfig, ImageModel
 from statewise.vision.models.norms import RMSNorm
 from statewise.vision.models.patches import ConvStem, PositionTable, from_grid, to_grid
 from statewise.vision.models.residual import DropPath, SwiGLU, depth_rates, swiglu_width
+from statewise.vision.models.slices import by_rows, split_linear
 
 __all__ = ["ViG", "ViGConfig", "ViGMixer", "presets"]
 
@@ -113,31 +114,33 @@ class ViGMixer(nn.Module):
         if self.activate:
             local = F.silu(local)
         tokens = local.flatten(1, 2)
-        read = self._heads(self.attend(tokens).to(tokens.dtype))
-        mixed = self._mixed(read, self._heads(tokens), self._heads(torch.sigmoid(self.gate(tokens))))
-        mixed = mixed.flatten(-2)
-        return self.out(F.silu(mixed) if self.activate else mixed).unflatten(1, x.shape[1:3])
+        return by_rows(self._written, tokens, self.attend(tokens)).unflatten(1, x.shape[1:3])
 
     def attend(self, tokens: Tensor) -> Tensor:
         """What each token reads of those before and after it: (B, N, D) to (B, N, D), float32 at least."""
-        q, k, v = (self._heads(part) for part in self.maps(tokens).split(self.sizes, -1))
+        q, k, v = (self._heads(part) for part in split_linear(self.maps, self.sizes, tokens))
         ahead, back = (self._heads(part) for part in self.decays(tokens).chunk(2, -1))
         scale = 0.5 * q.shape[-1] ** -0.5  # the half of the mean over both directions
         forwards, _ = gated_linear_attention(q, k, v, ahead, scale=scale)
         backwards, _ = gated_linear_attention(q, k, v, back, scale=scale, reverse=True)
-        return (forwards + backwards).flatten(-2)
+        return forwards.add_(backwards).flatten(-2)
 
     def decays(self, tokens: Tensor) -> Tensor:
         """The log decays of both directions, (B, N, D) to (B, N, 2 D / 2)."""
         # -softplus(-z) is logsigmoid(z), whose own kernel is several times slower on a CPU
-        return F.softplus(-self.decay_out(self.decay_in(tokens)).float()) / -TEMPERATURE
+        return F.softplus(-self.decay_out(self.decay_in(tokens)).float()).div_(-TEMPERATURE)
+
+    def _written(self, tokens: Tensor, read: Tensor) -> Tensor:
+        """W_o act(norm(o) G + norm(L) (1 - G)), (..., D) each."""
+        gate = torch.sigmoid(self.gate(tokens))
+        read, local, share = (self._heads(part) for part in (read.to(gate.dtype), tokens, gate))
+        mixed = torch.lerp(
+            self.local_norm(local).to(gate.dtype), self.read_norm(read).to(gate.dtype), share
+        ).flatten(-2)
+        return self.out(F.silu(mixed) if self.activate else mixed)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))
-
-    def _mixed(self, read: Tensor, local: Tensor, gate: Tensor) -> Tensor:
-        """norm(o) G + norm(L) (1 - G), (B, N, H, V) each."""
-        return torch.lerp(self.local_norm(local).to(gate.dtype), self.read_norm(read).to(gate.dtype), gate)
 
 
 class Block(nn.Module):
