@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from statewise.core.cli.hyphen import covered, uncovered
 from statewise.core.cli.options import Anything, ConfigFile, Debug, Json, Quiet
 from statewise.core.cli.overview import COMPLETION, overview
 from statewise.core.cli.usage import usage_error, whole_numbers
+from statewise.core.cli.waiting import let_threads_sleep
 
 __all__ = ["App"]
 
@@ -144,6 +146,7 @@ class App:
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run the command that `argv` (by default the process's own words) names and return the exit code."""
         words = list(sys.argv[1:] if argv is None else argv)
+        let_threads_sleep(os.environ)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a missing character must not end the command
         session = _Session.guess(words)
