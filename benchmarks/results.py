@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -250,7 +250,7 @@ class Ledger:
     """
 
     def __init__(self, benchmark: str, key: Sequence[str]) -> None:
-        self.key = tuple(key)
+        self.benchmark, self.key = benchmark, tuple(key)
         self.path = ROOT / "runs" / "benchmarks" / f"{benchmark.replace('/', '-')}.jsonl"
         self.rows: list[dict[str, Any]] = []
         if self.path.exists():
@@ -260,6 +260,13 @@ class Ledger:
     def find(self, **part: Any) -> dict[str, Any] | None:
         """The row of a part, or None when it is still to do."""
         return next((row for row in self.rows if all(row[name] == part[name] for name in self.key)), None)
+
+    def keep_committed(self, valid: Callable[[dict[str, Any]], bool]) -> None:
+        """Count the rows of the committed document that are still `valid` as finished parts."""
+        document = ROOT / "benchmarks" / f"{self.benchmark}.json"
+        for row in read(document).rows if document.is_file() else ():
+            if valid(row) and self.find(**row) is None:
+                self.add(row)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep a finished part."""

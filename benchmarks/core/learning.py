@@ -38,7 +38,8 @@ class Recipe:
     rows: int = 64
     """Sequences of the full length per batch; shorter ones are more, for the same number of tokens."""
     rate: float = 3e-3
-    """Peak learning rate: linear warm-up over a twentieth of the updates, then a cosine to a tenth."""
+    """Peak learning rate: linear warm-up over a twentieth of the updates, then a cosine to `floor` of it."""
+    floor: float = 0.1
     decay: float = 0.01
     """Weight decay of AdamW."""
     slow_rate: float = 0.25
@@ -90,7 +91,7 @@ def train(model: Tagger, draw: Draw, recipe: Recipe, generator: torch.Generator)
         steps=recipe.steps,
         learning_rate=recipe.rate,
         warmup_steps=recipe.steps // 20,
-        floor=0.1,
+        floor=recipe.floor,
         weight_decay=recipe.decay,
         betas=(0.9, 0.99),
         slow_rate=recipe.slow_rate,

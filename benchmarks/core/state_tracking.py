@@ -4,7 +4,10 @@ Every element of a sequence is an element of the group, and at every step the mo
 so far. Sequences of 40 in training, of 256 in the test. A finished (task, layer, seed) is kept in a ledger
 and the page is written again after it, so that the script can be stopped and started.
 
-    python -m benchmarks.core.state_tracking [--passes N]      N seeds per row, one after the other
+    python -m benchmarks.core.state_tracking [--passes N] [--keep]
+
+`--passes` is the number of seeds per row, one after the other. With `--keep` the rows of the committed
+document count as finished, but for those whose number of updates has changed since.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ DEEP = ("mamba", "lru", "s5", "s4d")
 WIDTHS = {"parity": 32, "S3": 32, "S5": 64}
 UPDATES = {"parity": 3500, "S3": 2000, "S5": 1500}
 DEEP_UPDATES = {"parity": 3500, "S3": 1000, "S5": 750}
+PATIENT = {("S5", "lstm"): 4000, ("S5", "slstm"): 4000}
+"""Updates, on four times as many tokens each, of those that need more than the others to begin with."""
 RATES = {"parity": 0.05, "S3": 0.02, "S5": 0.01}
 """Peak learning rates of delta-product; 0.005 for the others."""
 
@@ -89,7 +94,10 @@ PROTOCOL = {
     "states exact",
     "updates": ", ".join(f"{task} {count}" for task, count in UPDATES.items())
     + "; with two blocks "
-    + ", ".join(f"{task} {count}" for task, count in DEEP_UPDATES.items()),
+    + ", ".join(f"{task} {count}" for task, count in DEEP_UPDATES.items())
+    + "; "
+    + ", ".join(f"{layer} on {task} {count}" for (task, layer), count in PATIENT.items())
+    + ", with batches of 2560 tokens and a cosine to a hundredth",
     "learning rates": "delta-product "
     + ", ".join(f"{rate} ({task})" for task, rate in RATES.items())
     + "; the others 0.005",
@@ -107,10 +115,13 @@ PROTOCOL = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--passes", type=int, default=len(SEEDS), help="seeds per row")
-    passes = parser.parse_args().passes
+    parser.add_argument("--keep", action="store_true", help="count the committed rows as finished")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     ledger = Ledger(NAME, key=("task", "layer", "seed"))
-    for seed in SEEDS[:passes]:
+    if arguments.keep:
+        ledger.keep_committed(lambda row: row["updates"] == recipe(row["task"], row["layer"]).steps)
+    for seed in SEEDS[: arguments.passes]:
         for task, layer in itertools.product(TASKS, LAYERS):
             if ledger.find(task=task, layer=layer, seed=seed) is None:
                 ledger.add(measure(task, layer, seed))
@@ -150,11 +161,13 @@ def stack(task: str, layer: str) -> StackConfig:
 
 
 def recipe(task: str, layer: str) -> Recipe:
+    patient = (task, layer) in PATIENT
     return Recipe(
-        steps=(DEEP_UPDATES if layer in DEEP else UPDATES)[task],
+        steps=PATIENT[task, layer] if patient else (DEEP_UPDATES if layer in DEEP else UPDATES)[task],
         length=TRAINED,
         shortest=2,
-        rows=16,
+        rows=64 if patient else 16,
+        floor=0.01 if patient else 0.1,
         rate=RATES[task] if layer == "delta-product" else 0.005,
         slow_rate=1.0 if layer in DEEP else 0.25,
         smoothing=0.1,
