@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from statewise.core.errors import ConfigError, DataError
 from statewise.speech.corpus import Clip, Corpus, read_corpus
+from statewise.speech.filters import Shaper, computed_room
 from statewise.speech.mixing import Mixer, MixingConfig, active_rms, mixed
-from statewise.speech.validation import held_out, mixtures, paired
+from statewise.speech.validation import babble, held_out, mixtures, paired
 from tests.speech.sounds import hum
 
 RATE = 16_000
@@ -56,24 +57,57 @@ def test_pauses_do_not_count_in_the_level():
 @pytest.mark.parametrize("seed", range(6))
 def test_draws_are_finite_of_one_length_and_repeatable(seed: int):
     mixer = Mixer(corpus(), MixingConfig(seconds=0.5, reverberation=0.5))
-    noisy, clean = mixer.draw(np.random.default_rng(seed))
-    assert noisy.shape == clean.shape == (8000,)
+    noisy, clean = mixer.draw(np.random.default_rng(seed), 3)
+    assert noisy.shape == clean.shape == (3, 8000)
     assert noisy.dtype == clean.dtype == np.float32
     assert np.isfinite(noisy).all()
-    assert np.abs(clean).max() > 0
-    again = mixer.draw(np.random.default_rng(seed))
+    assert (np.abs(clean).max(axis=1) > 0).all()
+    again = mixer.draw(np.random.default_rng(seed), 3)
     assert np.array_equal(again[0], noisy)
-    assert not np.array_equal(mixer.draw(np.random.default_rng(seed + 100))[0], noisy)
+    assert not np.array_equal(mixer.draw(np.random.default_rng(seed + 100), 3)[0], noisy)
 
 
 def test_noise_is_as_narrow_as_the_speaker():
     mixer = Mixer(corpus(band=3500.0), MixingConfig(seconds=1.0, snr=(0.0, 0.0), synthetic=1.0, babble=0.0))
-    shares = []
-    for seed in range(10):
-        noisy, _ = mixer.draw(np.random.default_rng(seed))
-        power = np.square(np.abs(np.fft.rfft(noisy)))
-        shares.append(power[5000:].sum() / power.sum())
-    assert np.median(shares) < 1e-6
+    noisy, _ = mixer.draw(np.random.default_rng(0), 10)
+    power = np.square(np.abs(np.fft.rfft(noisy * np.hanning(RATE))))
+    assert np.median(power[:, 5000:].sum(axis=1) / power.sum(axis=1)) < 1e-6
+
+
+def test_drawn_mixtures_keep_ratio_and_level():
+    config = MixingConfig(seconds=1.0, snr=(3.0, 3.0), level=(-30.0, -30.0), reverberation=0.5)
+    noisy, clean = Mixer(corpus(), config).draw(np.random.default_rng(0), 12)
+    noise = np.sqrt(np.square(noisy - clean).mean(axis=1))
+    ratios = 20 * np.log10(active_rms(clean, RATE) / noise)
+    assert np.allclose(ratios, 3.0, atol=0.02)
+    assert np.allclose(20 * np.log10(active_rms(clean, RATE)), -30.0, atol=0.02)
+
+
+def test_a_computed_room_begins_with_its_direct_sound_and_dies_away():
+    response = computed_room(np.random.default_rng(0), RATE)
+    assert np.argmax(np.abs(response)) == 0
+    assert np.square(response[-800:]).sum() < 0.01 * np.square(response[1:]).sum()
+
+
+def test_a_filter_acts_as_the_convolution_with_its_response():
+    rng = np.random.default_rng(3)
+    shaper = Shaper(4000, 2000, RATE)
+    x, response = rng.standard_normal(4000).astype(np.float32), computed_room(rng, RATE)[:1000]
+    y = shaper.apply(x[None], shaper.room(response)[None])[0]
+    assert np.allclose(y, np.convolve(x, response)[:4000], atol=1e-4)
+
+
+def test_a_low_pass_takes_away_what_is_above():
+    shaper = Shaper(RATE, 0, RATE)
+    x = np.random.default_rng(4).standard_normal((1, RATE)).astype(np.float32)
+    power = np.square(np.abs(np.fft.rfft(shaper.apply(x, shaper.low_pass(4000.0)[None])[0])))
+    assert power[5000:].sum() < 1e-3 * power[:3500].sum()
+
+
+def test_babble_is_several_voices_of_the_length_asked_for():
+    made = babble(corpus(5).clean, sample_rate=RATE, seconds=2.0)
+    assert len(made.samples) == 2 * RATE
+    assert 0.4 < np.abs(made.samples.astype(np.float64)).max() / 32768 <= 0.51
 
 
 def test_pairs_are_different_speakers_at_similar_levels():

@@ -17,14 +17,13 @@ import numpy as np
 
 from statewise.core.config import require
 from statewise.speech.corpus import FULL, Clip, Corpus
+from statewise.speech.filters import Shaper, computed_room
 
 __all__ = ["Mixer", "MixingConfig", "active_rms", "mixed"]
 
 FRAME = 0.02
 ACTIVE = -35.0
 """dB below the loudest frame from which on a frame is a pause."""
-EDGES = np.array([60.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 24000.0])
-"""Corner frequencies of the random equaliser, in Hz."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,8 @@ class MixingConfig:
     level: tuple[float, float] = (-40.0, -14.0)
     """Least and largest level of the active speech, in dB below full scale."""
     reverberation: float = 0.2
-    """Share of examples in a room, if there are room responses."""
-    babble: float = 0.15
+    """Share of examples in a room, recorded if there are responses, or computed."""
+    babble: float = 0.25
     """Share of examples whose noise is other speakers."""
     synthetic: float = 0.2
     """Share of examples whose noise is computed; all of them without recordings of noise."""
@@ -70,59 +69,63 @@ class Mixer:
         self._speakers = _shares(self.speakers)
         self._kinds = _shares(self.kinds)
         self.length = round(config.seconds * corpus.sample_rate)
+        self.shaper = Shaper(self.length, corpus.sample_rate // 2, corpus.sample_rate)
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A noisy signal and its clean target, (N,) float32."""
-        config = self.config
-        speaker = self._choose(rng, self._speakers)
-        speech, band = self._speech(rng, self.speakers[speaker])
-        speech = self._equalised(rng, speech, config.equaliser[0])
-        if self.corpus.responses and rng.random() < config.reverberation:
-            speech = self._in_room(rng, speech)
-        noise = self._equalised(rng, self._noise(rng, speaker), config.equaliser[1])
-        snr, level = rng.uniform(*config.snr), rng.uniform(*config.level)
-        noisy, clean = mixed(speech, noise, snr, level, self.corpus.sample_rate)
-        cut = self._cut(rng, band)
-        if cut is not None:
-            noisy, clean = (self._low_pass(one, cut) for one in (noisy, clean))
-        return noisy.astype(np.float32), clean.astype(np.float32)
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Noisy signals and their clean targets, (B, N) float32 with B = `count`."""
+        config, shaper, rate = self.config, self.shaper, self.corpus.sample_rate
+        speech, noise = np.empty((2, count, self.length), dtype=np.float32)
+        shapes = [shaper.equaliser(rng, count, deviation) for deviation in config.equaliser]
+        voice, background = (shape.astype(np.complex64) for shape in shapes)
+        for number in range(count):
+            speaker = self._choose(rng, self._speakers)
+            speech[number], band = self._speech(rng, self.speakers[speaker])
+            noise[number] = self._noise(rng, speaker, background[number])
+            if rng.random() < config.reverberation:
+                voice[number] *= shaper.room(self._room(rng))
+            cut = self._cut(rng, band)
+            if cut is not None:
+                voice[number] *= shaper.low_pass(cut)
+                background[number] *= shaper.low_pass(cut)
+        speech, noise = shaper.apply(speech, voice), shaper.apply(noise, background)
+        snrs, levels = (rng.uniform(*limits, count) for limits in (config.snr, config.level))
+        return mixed(speech, noise, snrs, levels, rate)
 
     def pair(self, rng: np.random.Generator, speakers: int) -> np.ndarray:
         """Different speakers at similar levels, (S, N) float32: what separation trains on."""
-        chosen = rng.choice(len(self.speakers), size=speakers, replace=False, p=self._speakers)
-        sources = []
-        for speaker in chosen:
-            speech, _ = self._speech(rng, self.speakers[int(speaker)])
-            speech = self._equalised(rng, speech, self.config.equaliser[0])
-            gain = 10 ** (rng.uniform(-2.5, 2.5) / 20 - 26 / 20)
-            sources.append(speech * gain / (active_rms(speech, self.corpus.sample_rate) + 1e-9))
-        return np.stack(sources).astype(np.float32)
+        shares = np.diff(self._speakers, prepend=0.0, append=1.0)
+        chosen = rng.choice(len(self.speakers), size=speakers, replace=False, p=shares)
+        sources = np.stack([self._speech(rng, self.speakers[int(speaker)])[0] for speaker in chosen])
+        sources = self.shaper.apply(sources, self.shaper.equaliser(rng, speakers, self.config.equaliser[0]))
+        gains = 10 ** (rng.uniform(-2.5, 2.5, speakers) / 20 - 26 / 20)
+        return sources * _gain(gains / (active_rms(sources, self.corpus.sample_rate) + 1e-9))
 
     def _choose(self, rng: np.random.Generator, shares: np.ndarray) -> int:
-        return int(rng.choice(len(shares), p=shares))
+        return int(np.searchsorted(shares, rng.random(), side="right"))
 
     def _speech(self, rng: np.random.Generator, clips: list[Clip]) -> tuple[np.ndarray, float]:
         """Clips of one speaker behind each other from a random place on, and their narrowest band."""
-        parts, length, band = [], 0, np.inf
+        x, length, band = np.zeros(self.length, dtype=np.float32), 0, np.inf
         while length < self.length:
             clip = clips[int(rng.integers(len(clips)))]
-            begin = int(rng.integers(max(1, len(clip.samples) - self.length))) if not parts else 0
-            part = clip.samples[begin : begin + self.length - length].astype(np.float32) / FULL
-            pause = np.zeros(int(rng.uniform(0.05, 0.4) * self.corpus.sample_rate), dtype=np.float32)
-            parts += [part, pause]
-            length += len(part) + len(pause)
+            begin = 0 if length else int(rng.integers(max(1, len(clip.samples) - self.length)))
+            part = clip.samples[begin : begin + self.length - length]
+            x[length : length + len(part)] = part
+            length += len(part) + int(rng.uniform(0.05, 0.4) * self.corpus.sample_rate)
             band = min(band, clip.band)
-        return np.concatenate(parts)[: self.length], float(band)
+        return x / np.float32(FULL), float(band)
 
-    def _noise(self, rng: np.random.Generator, speaker: int) -> np.ndarray:
+    def _noise(self, rng: np.random.Generator, speaker: int, shape: np.ndarray) -> np.ndarray:
+        """Noise of some kind, (N,); what is coloured is coloured by its filter `shape` (F,)."""
         kind = rng.random()
         if kind < self.config.babble and len(self.speakers) > 2:
-            return self._babble(rng, speaker)
+            return self._babble(rng, speaker, shape)
         if kind < self.config.babble + self.config.synthetic or not self.kinds:
-            return self._coloured(rng)
+            shape *= self.shaper.tilt(rng.uniform(0, 1.5))
+            return self._swelling(rng, rng.standard_normal(self.length, dtype=np.float32))
         noise = self._recording(rng)
         if rng.random() < self.config.double:
-            noise = noise + self._recording(rng) * 10 ** (rng.uniform(-10, 10) / 20)
+            noise = noise + self._recording(rng) * np.float32(10 ** (rng.uniform(-10, 10) / 20))
         return noise
 
     def _recording(self, rng: np.random.Generator) -> np.ndarray:
@@ -130,41 +133,43 @@ class Mixer:
         clips = self.kinds[self._choose(rng, self._kinds)]
         clip = clips[int(rng.integers(len(clips)))].samples
         begin = int(rng.integers(len(clip)))
-        noise = np.take(clip, np.arange(begin, begin + self.length), mode="wrap").astype(np.float32) / FULL
-        return noise / (np.sqrt(np.mean(np.square(noise))) + 1e-6)
+        noise = clip[begin : begin + self.length].astype(np.float32)
+        if len(noise) < self.length:
+            rest = np.resize(clip, self.length - len(noise)).astype(np.float32)
+            noise = np.concatenate([noise, rest])
+        return noise / (np.sqrt(np.mean(np.square(noise))) + np.float32(1.0))
 
-    def _babble(self, rng: np.random.Generator, speaker: int) -> np.ndarray:
-        """Three to eight other speakers at once."""
+    def _babble(self, rng: np.random.Generator, speaker: int, shape: np.ndarray) -> np.ndarray:
+        """Three to twelve other speakers at once, near and far; some in a room or in other noise."""
         total = np.zeros(self.length, dtype=np.float32)
-        for _ in range(int(rng.integers(3, 9))):
+        for _ in range(int(rng.integers(3, 13))):
             other = self._choose(rng, self._speakers)
             if other != speaker:
                 voice, _ = self._speech(rng, self.speakers[other])
-                total += voice / (active_rms(voice, self.corpus.sample_rate) + 1e-6)
+                loudness = np.sqrt(np.mean(np.square(voice))) + np.float32(1e-4)
+                total += voice * np.float32(10 ** (rng.uniform(-6, 6) / 20) / loudness)
+        if rng.random() < 0.5:
+            shape *= self.shaper.room(self._room(rng))
+        if self.kinds and rng.random() < 0.5:
+            power = np.sqrt(np.mean(np.square(total)))
+            total += self._recording(rng) * np.float32(power * 10 ** (rng.uniform(-15, 0) / 20))
         return total + 1e-4 * rng.standard_normal(self.length, dtype=np.float32)
 
-    def _coloured(self, rng: np.random.Generator) -> np.ndarray:
-        """Gaussian noise with a tilt of 0 to -9 dB per octave, sometimes swelling."""
-        noise = rng.standard_normal(self.length, dtype=np.float32)
-        spectrum = np.fft.rfft(noise)
-        spectrum *= np.maximum(np.arange(len(spectrum)), 8.0) ** -rng.uniform(0, 1.5)
-        noise = np.fft.irfft(spectrum, n=self.length)
-        if rng.random() < 0.3:
-            t = np.arange(self.length) / self.corpus.sample_rate
-            noise *= 1 + 0.9 * np.sin(2 * np.pi * (rng.uniform(0.3, 6) * t + rng.random()))
-        return noise / (np.sqrt(np.mean(np.square(noise))) + 1e-12)
+    def _swelling(self, rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
+        """Noise that sometimes swells, up to six times a second."""
+        if rng.random() >= 0.3:
+            return noise
+        t = np.arange(self.length, dtype=np.float32) / self.corpus.sample_rate
+        return noise * (1 + 0.9 * np.sin(2 * np.pi * (rng.uniform(0.3, 6) * t + rng.random()))).astype(
+            np.float32
+        )
 
-    def _equalised(self, rng: np.random.Generator, x: np.ndarray, deviation: float) -> np.ndarray:
-        """A smooth random spectrum, so that no microphone is learnt by heart."""
-        decibels = np.interp(np.log(self._frequencies()), np.log(EDGES), rng.normal(0, deviation, len(EDGES)))
-        return np.fft.irfft(np.fft.rfft(x) * 10 ** (decibels / 20), n=len(x))
-
-    def _in_room(self, rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    def _room(self, rng: np.random.Generator) -> np.ndarray:
+        """The response of a recorded room or, as often, of a computed one."""
         clips = self.corpus.responses
-        response = clips[int(rng.integers(len(clips)))].samples.astype(np.float64) / FULL
-        response = response[np.argmax(np.abs(response)) :][: self.corpus.sample_rate]
-        size = len(x) + len(response) - 1
-        return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(response, size), n=size)[: len(x)]
+        if not clips or rng.random() < 0.5:
+            return computed_room(rng, self.corpus.sample_rate)
+        return clips[int(rng.integers(len(clips)))].samples / FULL
 
     def _cut(self, rng: np.random.Generator, band: float) -> float | None:
         """Hz at which the example ends, if it is not to use the whole band."""
@@ -172,47 +177,48 @@ class Mixer:
             return band if rng.random() < 0.9 else None
         return rng.uniform(3400, 7500) if rng.random() < self.config.band_limit else None
 
-    def _low_pass(self, x: np.ndarray, cut: float) -> np.ndarray:
-        spectrum = np.fft.rfft(x)
-        return np.fft.irfft(spectrum / (1 + (self._frequencies() / cut) ** 40), n=len(x))
-
-    def _frequencies(self) -> np.ndarray:
-        """Hz of the bins of an example, the lowest one not zero."""
-        return np.maximum(np.fft.rfftfreq(self.length, 1 / self.corpus.sample_rate), 1.0)
-
 
 def mixed(
-    speech: np.ndarray, noise: np.ndarray, snr: float, level: float, sample_rate: int
+    speech: np.ndarray,
+    noise: np.ndarray,
+    snr: float | np.ndarray,
+    level: float | np.ndarray,
+    sample_rate: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Speech at a level in noise at a ratio; both are turned down if the mixture would clip.
 
     Args:
-        speech: (N,).
-        noise: (N,).
-        snr: signal-to-noise ratio of the active speech, in dB.
-        level: of the active speech, in dB below full scale.
+        speech: (..., N).
+        noise: (..., N).
+        snr: signal-to-noise ratio of the active speech, in dB; one for all, or (...).
+        level: of the active speech, in dB below full scale; one for all, or (...).
         sample_rate: in Hz.
 
     Returns:
-        The mixture and the speech in it.
+        The mixture and the speech in it, (..., N) float32.
     """
+    level, snr = np.asarray(level), np.asarray(snr)
     loudness = active_rms(speech, sample_rate)
-    clean = speech * (10 ** (level / 20) / (loudness + 1e-9))
-    power = np.sqrt(np.mean(np.square(noise))) + 1e-9
-    noisy = clean + noise * (10 ** ((level - snr) / 20) / power)
-    peak = float(np.max(np.abs(noisy), initial=0.0))
-    fit = 0.99 / peak if peak > 0.99 else 1.0
+    power = np.sqrt(np.mean(np.square(noise), axis=-1)) + 1e-9
+    voice, background = 10 ** (level / 20) / (loudness + 1e-9), 10 ** ((level - snr) / 20) / power
+    clean = speech * _gain(voice)
+    noisy = clean + noise * _gain(background)
+    peak = np.max(np.abs(noisy), axis=-1, initial=0.0)
+    fit = _gain(0.99 / np.maximum(peak, 0.99))
     return noisy * fit, clean * fit
 
 
-def active_rms(x: np.ndarray, sample_rate: int) -> float:
-    """Root mean square of the frames within 35 dB of the loudest one."""
-    frame = max(1, round(FRAME * sample_rate))
-    whole = x[: max(frame, len(x) // frame * frame)]
-    power = np.square(whole[: len(whole) // frame * frame].reshape(-1, frame)).mean(axis=1)
-    if not len(power):
-        return float(np.sqrt(np.mean(np.square(x))))
-    return float(np.sqrt(power[power >= power.max() * 10 ** (ACTIVE / 10)].mean()))
+def active_rms(x: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Root mean square of the frames within 35 dB of the loudest one: (..., N) to (...)."""
+    frame = min(max(1, round(FRAME * sample_rate)), x.shape[-1])
+    whole = x[..., : x.shape[-1] // frame * frame]
+    power = np.square(whole.reshape(*x.shape[:-1], -1, frame)).mean(axis=-1, dtype=np.float64)
+    active = power >= power.max(axis=-1, keepdims=True) * 10 ** (ACTIVE / 10)
+    return np.sqrt((power * active).sum(axis=-1) / active.sum(axis=-1))
+
+
+def _gain(factor: np.ndarray) -> np.ndarray:
+    return factor[..., None].astype(np.float32)
 
 
 def _groups(clips: tuple[Clip, ...]) -> list[list[Clip]]:
@@ -224,6 +230,6 @@ def _groups(clips: tuple[Clip, ...]) -> list[list[Clip]]:
 
 
 def _shares(groups: list[list[Clip]]) -> np.ndarray:
-    """The probability of each group: by the root of how much there is of it."""
-    sizes = np.array([sum(len(clip.samples) for clip in group) for group in groups], dtype=np.float64)
-    return np.sqrt(sizes) / np.sqrt(sizes).sum() if len(sizes) else sizes
+    """Where the share of each group ends, from 0 to 1: by the root of how much there is of it."""
+    sizes = np.sqrt([sum(len(clip.samples) for clip in group) for group in groups], dtype=np.float64)
+    return np.cumsum(sizes / sizes.sum())[:-1] if len(sizes) else sizes

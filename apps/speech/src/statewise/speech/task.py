@@ -52,8 +52,8 @@ class EnhancementTask:
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Fresh mixtures: noisy and clean, (B, N) each."""
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        drawn = [self.mixer.draw(rng) for _ in range(len(indices))]
-        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True))  # type: ignore[return-value]
+        noisy, clean = self.mixer.draw(rng, len(indices))
+        return torch.from_numpy(noisy), torch.from_numpy(clean)
 
     def loss(self, model: Callable[..., tuple[Tensor, object]], batch: tuple[Tensor, Tensor]) -> Tensor:
         """The mean loss of a batch."""

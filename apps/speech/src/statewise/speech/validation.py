@@ -12,10 +12,12 @@ from statewise.speech.corpus import FULL, Clip, Corpus, read_corpus
 from statewise.speech.mixing import mixed
 from statewise.speech.task import Pair
 
-__all__ = ["held_out", "mixtures", "paired"]
+__all__ = ["babble", "held_out", "mixtures", "paired"]
 
 LEVEL = -26.0
 """dB below full scale of the speech in validation mixtures."""
+TALKERS = 8
+"""Voices at once in the babble of validation mixtures."""
 
 
 def mixtures(
@@ -45,6 +47,24 @@ def mixtures(
         noisy, target = mixed(speech, background, snr, LEVEL, sample_rate)
         pairs.append(Pair(noisy=noisy.astype(np.float32), clean=target.astype(np.float32)))
     return pairs
+
+
+def babble(voices: Sequence[Clip], *, sample_rate: int, seconds: float = 12.0) -> Clip:
+    """Several voices at once and equally loud, as one more kind of noise.
+
+    Args:
+        voices: whom to take them from: the first recordings of up to eight different speakers.
+        sample_rate: in Hz.
+        seconds: length; recordings are repeated to it.
+    """
+    firsts = {clip.group: clip for clip in reversed(voices)}
+    length = round(seconds * sample_rate)
+    total = np.zeros(length, dtype=np.float32)
+    for name in sorted(firsts)[:TALKERS]:
+        voice = np.resize(firsts[name].samples, length).astype(np.float32)
+        total += voice / max(float(np.sqrt(np.mean(np.square(voice)))), 1.0)
+    samples = np.round(total * (0.5 * FULL / max(float(np.abs(total).max()), 1.0))).astype(np.int16)
+    return Clip(name="babble", group="babble", samples=samples, band=sample_rate / 2)
 
 
 def paired(clean: str | Path, noisy: str | Path, *, sample_rate: int) -> list[Pair]:
