@@ -24,6 +24,7 @@ from statewise.speech.audio import read_sound
 from statewise.speech.enhancing import Outcome, enhance_files
 from statewise.speech.models import MODELS, build
 from statewise.speech.models.enhancer import Enhancer
+from statewise.speech.models.separator import Separator
 from statewise.speech.pipeline import EnhanceOptions
 from statewise.speech.places import find_sounds, jobs
 from statewise.speech.scoring import Scores, score_files, score_models
@@ -172,7 +173,7 @@ def separate_paths(
         UserError: the model is none for separation, or a file cannot be done.
     """
     loaded = pretrained.load(model)
-    if not hasattr(loaded.model.config, "speakers"):
+    if not isinstance(loaded.model, Separator):
         raise UserError("is no model for separation", where=model, fix="use it with: speech enhance")
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     with threads(threads_wanted, parameters=parameters):

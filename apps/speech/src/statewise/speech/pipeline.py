@@ -260,19 +260,19 @@ class _Resampler:
 
     def __init__(self, before: int, after: int, channels: int) -> None:
         self._channels = channels
-        self._stream = None
+        self._stream: soxr.ResampleStream | None = None
         if before != after:
             self._stream = soxr.ResampleStream(before, after, channels, dtype="float32", quality="HQ")
 
     def push(self, x: np.ndarray) -> np.ndarray:
-        return x if self._stream is None else self._run(x, last=False)
+        return x if self._stream is None else self._run(self._stream, x, last=False)
 
     def finish(self) -> np.ndarray:
         empty = np.zeros((self._channels, 0), dtype=np.float32)
-        return empty if self._stream is None else self._run(empty, last=True)
+        return empty if self._stream is None else self._run(self._stream, empty, last=True)
 
-    def _run(self, x: np.ndarray, *, last: bool) -> np.ndarray:
-        made = self._stream.resample_chunk(np.ascontiguousarray(x.T), last=last)  # type: ignore[union-attr]
+    def _run(self, stream: soxr.ResampleStream, x: np.ndarray, *, last: bool) -> np.ndarray:
+        made = stream.resample_chunk(np.ascontiguousarray(x.T), last=last)
         return made.reshape(-1, self._channels).T
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from torch import nn
 
 from statewise.core.errors import UserError
 from statewise.speech.audio import STREAM, SoundReader, SoundWriter, writable_ending
+from statewise.speech.models.separator import Separator
 from statewise.speech.places import find_sounds
 from statewise.speech.separation import separated_blocks
 
@@ -36,7 +36,7 @@ class Separated:
 def separate_files(
     sources: Sequence[str],
     out: str | None,
-    model: nn.Module,
+    model: Separator,
     *,
     progress: Callable[[float, str], None] | None = None,
 ) -> list[Separated]:
@@ -62,8 +62,8 @@ def separate_files(
     return done
 
 
-def _separate(source: str, place: Path, model: nn.Module) -> Separated:
-    begun, speakers = time.monotonic(), int(model.config.speakers)  # type: ignore[union-attr]
+def _separate(source: str, place: Path, model: Separator) -> Separated:
+    begun, speakers = time.monotonic(), model.speakers
     ending = place.suffix if writable_ending(place.suffix) else ".wav"
     targets = tuple(str(place.with_name(f"{place.stem}-speaker{s + 1}{ending}")) for s in range(speakers))
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def _separate(source: str, place: Path, model: nn.Module) -> Separated:
             stack.enter_context(SoundWriter(target, rate=rate, channels=1, like=reader.info))
             for target in targets
         ]
-        inner, written = int(model.config.sample_rate), 0  # type: ignore[union-attr]
+        inner, written = model.sample_rate, 0
         blocks = separated_blocks(model, _resampled(_mono(reader), rate, inner, 1))
         for block in _resampled((block.T for block in blocks), inner, rate, speakers):
             part = block[: reader.info.frames - written] if reader.info.frames else block

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from statewise.speech.losses import si_snr
 from statewise.speech.mixing import Mixer
+from statewise.speech.models.separator import Separator
 
 __all__ = ["SeparationTask", "best_order", "permutation_loss", "separated", "separated_blocks"]
 
@@ -39,9 +40,10 @@ class SeparationTask:
 
     monitor = "valid_loss"
 
-    def __init__(self, model: nn.Module, mixer: Mixer, validation: list[np.ndarray], size: int) -> None:
-        self.model, self.mixer, self.validation, self.size = model, mixer, validation, size
-        self._speakers = int(model.config.speakers)  # type: ignore[union-attr]
+    def __init__(self, model: Separator, mixer: Mixer, validation: list[np.ndarray], size: int) -> None:
+        self.model: nn.Module = model
+        self.mixer, self.validation, self.size = mixer, validation, size
+        self._speakers = model.speakers
 
     def batch(self, indices: Tensor) -> Tensor:
         """Fresh sources, (B, S, N)."""
@@ -87,17 +89,17 @@ def best_order(estimates: np.ndarray, reference: np.ndarray) -> tuple[int, ...]:
     return max(orders, key=lambda order: sum(table[order[s], s] for s in range(len(order))))
 
 
-def separated(model: nn.Module, x: np.ndarray) -> np.ndarray:
+def separated(model: Separator, x: np.ndarray) -> np.ndarray:
     """A whole signal (N,) at the rate of the model to its speakers (S, N)."""
-    empty = np.zeros((int(model.config.speakers), 0), dtype=np.float32)  # type: ignore[union-attr]
+    empty = np.zeros((model.speakers, 0), dtype=np.float32)
     return np.concatenate([empty, *separated_blocks(model, [x])], axis=1)
 
 
 def separated_blocks(
-    model: nn.Module, blocks: Iterator[np.ndarray] | list[np.ndarray]
+    model: Separator, blocks: Iterator[np.ndarray] | list[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """Blocks (n,) of one signal to blocks (S, n) of its speakers, in constant memory."""
-    rate = int(model.config.sample_rate)  # type: ignore[union-attr]
+    rate = model.sample_rate
     window, overlap = round(WINDOW * rate), round(OVERLAP * rate)
     waiting = np.zeros(0, dtype=np.float32)
     tail: np.ndarray | None = None
@@ -112,7 +114,7 @@ def separated_blocks(
 
 
 @torch.inference_mode()
-def _window(model: nn.Module, x: np.ndarray) -> np.ndarray:
+def _window(model: Separator, x: np.ndarray) -> np.ndarray:
     """The speakers of one window, scaled so that their sum is closest to it: (S, n)."""
     y = model(torch.from_numpy(x)[None])[0].numpy().astype(np.float64)
     gram = y @ y.T

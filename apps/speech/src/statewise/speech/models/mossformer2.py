@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from statewise.core.config import require
 from statewise.speech.models.mossformer_parts import GatedAttention, GatedMemory, Rotary
+from statewise.speech.models.separator import Separator
 
 __all__ = ["MossFormer2", "MossFormer2Config"]
 
@@ -55,11 +56,9 @@ class MossFormer2Config:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
-class MossFormer2(nn.Module):
+class MossFormer2(Separator):
     """The separator: (B, N) to (B, S, N)."""
 
-    learning_rate: ClassVar[float] = 5e-4
-    trains: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {"width": 64, "inner": 32, "keys": 32, "depth": 4, "group": 128},
         "small": {"width": 128, "inner": 64, "keys": 64, "depth": 8},
@@ -67,8 +66,7 @@ class MossFormer2(nn.Module):
     }
 
     def __init__(self, config: MossFormer2Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         d, s = config.width, config.speakers
         self.encoder = nn.Conv1d(1, d, config.kernel, config.kernel // 2, bias=False)
         self.before = nn.GroupNorm(1, d, eps=1e-8)
@@ -85,11 +83,6 @@ class MossFormer2(nn.Module):
         self.value, self.gate = nn.Conv1d(d, d, 1), nn.Conv1d(d, d, 1)
         self.mask = nn.Conv1d(d, d, 1, bias=False)
         self.decoder = nn.ConvTranspose1d(d, 1, config.kernel, config.kernel // 2, bias=False)
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second of the signals it takes."""
-        return self.config.sample_rate
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.config.kernel // 2
