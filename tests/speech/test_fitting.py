@@ -110,6 +110,19 @@ def test_resume_refuses_other_data(voices: Path, tmp_path: Path):
         fitting.resume_run(tmp_path / "run")
 
 
+def test_weights_are_trained_further_and_their_steps_add_up(voices: Path, tmp_path: Path):
+    first = fitting.fit_run(settings(voices), out=tmp_path / "first")
+    start = str(first.run.path)
+    second = fitting.new_model(settings(voices, start=start))
+    for name, tensor in pretrained.load(start).model.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor), name
+    further = fitting.fit_run(settings(voices, start=start), out=tmp_path / "further")
+    steps = first.result.steps + further.result.steps
+    assert pretrained.load(str(further.run.path)).metadata["steps"] == steps
+    with pytest.raises(ConfigError, match="is not the model that is to be trained"):
+        fitting.new_model(settings(voices, start=start, model="recurrent-mask-gru"))
+
+
 def test_wrong_settings_are_refused_before_anything_is_read(voices: Path):
     with pytest.raises(ConfigError, match="no clean speech"):
         FitSettings(clean=())

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
 
-from statewise.core.errors import DataError
+from statewise.core.errors import ConfigError, DataError
 from statewise.core.train import FitResult, Run, Tick, fit, seeded, threads
 from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
 from statewise.speech import metrics, pretrained
@@ -20,17 +19,18 @@ from statewise.speech.corpus import Clip, Corpus, read_corpus
 from statewise.speech.mixing import Mixer
 from statewise.speech.models import MODELS, build
 from statewise.speech.models.enhancer import Enhancer, Trained, enhance
+from statewise.speech.models.separator import Separator
 from statewise.speech.separation import SeparationTask
 from statewise.speech.settings import EPOCH, FitSettings
 from statewise.speech.task import EnhancementTask, Pair
-from statewise.speech.validation import held_out, mixtures, paired
+from statewise.speech.validation import babble, held_out, mixtures, paired
 
 __all__ = ["BASELINES", "FitOutcome", "Score", "fit_run", "make_up", "resume_run", "scoreboard"]
 
 BASELINES = ("noisy", "gating", "wiener")
 SNRS = (0.0, 5.0, 10.0)
 """Signal-to-noise ratios of validation mixtures, in dB."""
-VALIDATED = 40
+VALIDATED = 48
 """Validation mixtures at most."""
 SEPARATED = 4.0
 """Seconds of a validation mixture of speakers."""
@@ -83,7 +83,7 @@ def fit_run(
     """
     MODELS.resolve(settings.model)  # a wrong name is told before an hour of sound is read
     model = new_model(settings)
-    data = _Data(settings, model_rate(model), say, progress)
+    data = _Data(settings, model.sample_rate, say, progress)
     run = Run.create(out, default=settings.name)
     if run.notice and say is not None:
         say(run.notice)
@@ -114,7 +114,7 @@ def resume_run(
     if budget is not None:
         settings = replace(settings, budget=budget)
     model = new_model(settings)
-    data = _Data(settings, model_rate(model), say, progress)
+    data = _Data(settings, model.sample_rate, say, progress)
     require_same_data(run, fingerprint, data.corpus.fingerprint, settings.clean)
     return _fit(settings, model, data, run, progress)
 
@@ -139,20 +139,28 @@ def scoreboard(
     return rows
 
 
-def new_model(settings: FitSettings) -> nn.Module:
-    """The untrained model that the settings name, with weights drawn from their seed."""
+def new_model(settings: FitSettings) -> Enhancer | Separator:
+    """The model that the settings name, with weights drawn from their seed or taken from `start`.
+
+    Raises:
+        ConfigError: `start` is another model.
+    """
     with seeded(settings.seed):
-        return build(settings.model)[1]
-
-
-def _config(model: nn.Module) -> Any:
-    """The settings of a model; all of ours have them, `nn.Module` does not declare them."""
-    return model.config
-
-
-def model_rate(model: nn.Module) -> int:
-    """Samples per second of the signals that a model takes."""
-    return int(_config(model).sample_rate)
+        model = build(settings.model)[1]
+    assert isinstance(model, Enhancer | Separator)  # the registry holds nothing else
+    if settings.start is not None:
+        begun = pretrained.load(settings.start).model
+        held = getattr(begun, "config", None)
+        if held != model.config:
+            raise ConfigError(
+                "is not the model that is to be trained",
+                where=f"start, {settings.start}",
+                seen=f"{type(begun).__name__}, {held}",
+                expected=f"{type(model).__name__}, {model.config}",
+                fix="name the model it is with --model",
+            )
+        model.load_state_dict(begun.state_dict())
+    return model
 
 
 class _Data:
@@ -177,15 +185,17 @@ class _Data:
         self.corpus, self.rate = corpus, rate
         self.voices = list(voices)
         step = max(1, -(-len(voices) // VALIDATED))
+        if len({clip.group for clip in voices}) > 1:
+            backgrounds = [*backgrounds, babble(voices, sample_rate=rate)]
         short = [_shortened(clip, rate) for clip in voices[::step]]
         self.pairs = mixtures(short, backgrounds, SNRS, sample_rate=rate)
         if settings.pairs is not None:
             self.pairs += paired(*settings.pairs, sample_rate=rate)
 
-    def sources(self, settings: FitSettings, model: nn.Module) -> list[np.ndarray]:
+    def sources(self, settings: FitSettings, model: Separator) -> list[np.ndarray]:
         """Validation mixtures of the speakers that do not train, as their sources (S, N)."""
         other = replace(self.corpus, clean=tuple(self.voices), noise=())
-        speakers, rng = int(_config(model).speakers), np.random.default_rng(settings.seed)
+        speakers, rng = model.speakers, np.random.default_rng(settings.seed)
         if len({clip.group for clip in other.clean}) < speakers:
             raise DataError(
                 "too few speakers are held out to make mixtures of them",
@@ -199,7 +209,7 @@ class _Data:
 
 
 def _fit(
-    settings: FitSettings, model: nn.Module, data: _Data, run: Run, progress: Progress | None
+    settings: FitSettings, model: Enhancer | Separator, data: _Data, run: Run, progress: Progress | None
 ) -> FitOutcome:
     begun = time.monotonic()
     mixer = Mixer(data.corpus, settings.mixing)
@@ -207,8 +217,7 @@ def _fit(
         task = EnhancementTask(model, mixer, data.pairs, EPOCH, settings.loss)
     else:
         task = SeparationTask(model, mixer, data.sources(settings, model), EPOCH)
-    rate = float(model.learning_rate)  # type: ignore[arg-type]
-    result = fit(task, settings.loop(rate), run, progress=_ticks(progress))
+    result = fit(task, settings.loop(model.learning_rate), run, progress=_ticks(progress))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     model.to("cpu")
     with threads(settings.threads, parameters=parameters):
@@ -223,7 +232,7 @@ def _fit(
     metadata = {
         "model": settings.model,
         "hours_of_speech": round(data.corpus.hours, 2),
-        "steps": result.steps,
+        **_effort(settings, result),
         "fingerprint": data.corpus.fingerprint,
         "scores": [{"method": one.method, "stoi": one.stoi, "si_sdr": one.si_sdr} for one in scores],
     }
@@ -242,6 +251,15 @@ def _fit(
         hours=data.corpus.hours,
         seconds=time.monotonic() - begun,
     )
+
+
+def _effort(settings: FitSettings, result: FitResult) -> dict[str, float]:
+    """Steps and seconds of training in all, with those of the weights it started from."""
+    before = {} if settings.start is None else pretrained.load(settings.start).metadata
+    return {
+        "steps": result.steps + before.get("steps", 0),
+        "seconds_of_training": round(result.seconds + before.get("seconds_of_training", 0)),
+    }
 
 
 def _tell(corpus: Corpus, say: Say) -> None:

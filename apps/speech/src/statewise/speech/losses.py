@@ -39,10 +39,9 @@ def si_snr(estimate: Tensor, target: Tensor) -> Tensor:
 
 def compressed_loss(estimate: Tensor, target: Tensor, exponent: float = COMPRESSION) -> tuple[Tensor, Tensor]:
     """Squared errors of compressed magnitudes and of compressed spectra, (B, T, F, 2) to two of (B,)."""
-    y, s = (one.square().sum(-1) + EPSILON for one in (estimate, target))
-    magnitude = (y ** (exponent / 2) - s ** (exponent / 2)).square().mean((1, 2))
-    shrink = (exponent - 1) / 2
-    difference = estimate * (y**shrink)[..., None] - target * (s**shrink)[..., None]
+    (y, shrunk), (s, shorter) = (_shrunk(one, exponent) for one in (estimate, target))
+    magnitude = (y - s).square().mean((1, 2))
+    difference = estimate * shrunk[..., None] - target * shorter[..., None]
     return magnitude, difference.square().sum(-1).mean((1, 2))
 
 
@@ -75,6 +74,13 @@ def mask_loss(noisy: Tensor, enhanced: Tensor, clean: Tensor) -> Tensor:
     wanted = torch.where(wanted.abs() > LIMIT, wanted.sign(), wanted)
     window = 2 * (noisy.shape[2] - 1)
     return window * (mask - wanted).square().mean((1, 2)).sum(-1)
+
+
+def _shrunk(spectrum: Tensor, exponent: float) -> tuple[Tensor, Tensor]:
+    """|X|^c and |X|^(c-1) of (B, T, F, 2), (B, T, F) each; powers cost more than roots do."""
+    power = spectrum.square().sum(-1) + EPSILON
+    shrink = power ** ((exponent - 1) / 2)
+    return shrink * power.sqrt(), shrink
 
 
 def _ratio(of: Tensor, to: Tensor, power: Tensor) -> Tensor:

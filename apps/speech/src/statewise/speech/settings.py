@@ -39,6 +39,8 @@ class FitSettings:
     """A folder of clean and one of noisy files of the same names, which choose the weights too."""
     model: str = DEFAULT
     """`MODEL` or `MODEL-PRESET`."""
+    start: str | None = None
+    """A model of the same settings, by name or directory, whose weights are trained further."""
     loss: Loss = "compressed"
     """The compressed spectral loss with SI-SNR, or that of the paper; PIT for separation."""
     mixing: MixingConfig = field(default_factory=MixingConfig)
@@ -47,6 +49,8 @@ class FitSettings:
     """Examples per step."""
     learning_rate: float | None = None
     """Peak learning rate; None: that of the model."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network in training."""
     eval_every: int = 200
     """Steps between evaluations."""
     held_out: float = 0.1
@@ -100,6 +104,7 @@ class FitSettings:
             clip=3.0,
             eval_every=self.eval_every,
             seed=self.seed,
+            precision=self.precision,
             device=self.device,
             threads=self.threads,
         )
