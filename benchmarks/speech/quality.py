@@ -28,7 +28,7 @@ from statewise.speech.models.enhancer import Enhancer, enhance
 
 WORK = ROOT / "runs" / "benchmarks" / "speech"
 BASELINES = ("gating", "wiener")
-PEERS = ("logmmse", "rnnoise", "nsnet2", "dtln")
+PEERS = ("logmmse", "rnnoise", "nsnet2", "dtln", "gtcrn")
 NAMES = {
     "noisy": "noisy input",
     "gating": "spectral gating",
@@ -37,6 +37,7 @@ NAMES = {
     "rnnoise": "RNNoise",
     "nsnet2": "NSNet2",
     "dtln": "DTLN",
+    "gtcrn": "GTCRN",
     "frcrn-official": "FRCRN 13.1 M, official outputs",
 }
 GOAL = ("rnnoise", "logmmse")
@@ -183,7 +184,7 @@ def _summary(rows: list[dict[str, Any]], ours: list[str]) -> str:
     lines = []
     for name in ours:
         told = []
-        for peer in (*GOAL, "nsnet2", "dtln"):
+        for peer in (*GOAL, "nsnet2", "dtln", "gtcrn"):
             wins = sum(table[p, name][key] > table[p, peer][key] for p in parts for key in ("pesq", "si_sdr"))
             told.append(f"{NAMES[peer]} in {wins}")
         lines.append(

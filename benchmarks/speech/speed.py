@@ -1,7 +1,7 @@
 """Speed and memory of enhancement on one thread: CPU time per second of sound, time per block, peak memory.
 
-All models take turns in one process, round by round, NSNet2, DTLN and RNNoise from the environment that
-STATEWISE_PEERS names (see `peers.py`) among them.
+All models take turns in one process, round by round, among them NSNet2, DTLN, GTCRN and RNNoise from the
+environment that STATEWISE_PEERS names (see `peers.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RATE = 16_000
 SECONDS, ROUNDS, BLOCKS = 2.0, 4, 200
 SMALL = ("frcrn-tiny-causal", "recurrent-mask-gru", "wiener")
 LARGE = ("frcrn", "frcrn bf16")
-PEERS = ("nsnet2", "dtln", "rnnoise")
+PEERS = ("nsnet2", "dtln", "gtcrn", "rnnoise")
 STREAMED = ("frcrn-tiny-causal", "recurrent-mask-gru")
 LENGTHS = {"1 s": 1, "1 minute": 60, "1 hour": 3600}
 
@@ -120,11 +120,11 @@ def block_times(name: str) -> dict[str, Any]:
     with torch.inference_mode():
         state, spent, difference = layer.initial_state(1), {"torch": [], "onnx": []}, 0.0
         for block in x:
-            begun = time.perf_counter()
+            begun = time.process_time()
             y, state = layer.step(block, state)
-            middle = time.perf_counter()
+            middle = time.process_time()
             made, *rest = session.run(None, {"x": block.numpy(), **feed})
-            spent["onnx"].append(1000 * (time.perf_counter() - middle))
+            spent["onnx"].append(1000 * (time.process_time() - middle))
             spent["torch"].append(1000 * (middle - begun))
             feed = {port.input: value for port, value in zip(exported.state, rest, strict=True)}
             difference = max(difference, float(np.abs(made - y.numpy()).max()))
@@ -187,7 +187,7 @@ def report(
             "threads": "1",
             "factor": f"CPU time, {SECONDS:.0f} s of noise at once, the best of {ROUNDS} rounds in which all "
             "models take turns in one process (one round for 128 channels)",
-            "block": f"wall time on a shared machine, {BLOCKS} blocks, PyTorch and ONNX in turn",
+            "block": f"CPU time of {BLOCKS} blocks, PyTorch and ONNX in turn",
             "memory": "peak resident memory of `speech enhance` in a process of its own, 16 kHz, one channel",
         },
         rows=(*factors, *latencies, *memory),
@@ -201,8 +201,8 @@ def report(
                     Column(key="ratio", label="relative to DTLN", format=".2f"),
                 ),
                 rows=tuple(factors),
-                note="NSNet2, DTLN and RNNoise (with resampling to 48 kHz and back) are the packages of the "
-                "quality benchmark; bf16 is automatic mixed precision.",
+                note="NSNet2, DTLN, GTCRN and RNNoise (with resampling to 48 kHz and back) are the packages "
+                "of the quality benchmark; bf16 is automatic mixed precision.",
             ),
             Table(
                 title="Milliseconds per block",
@@ -216,7 +216,7 @@ def report(
                     Column(key="difference", label="largest difference", format=".1e"),
                 ),
                 rows=tuple(latencies),
-                note="Wall times of a busy machine are upper bounds.",
+                note="A stream keeps up as long as a block takes less than its length.",
             ),
             Table(
                 title="Peak memory of speech enhance",
