@@ -135,6 +135,28 @@ def test_scores_of_files_and_of_models(tree: Path, capsys: pytest.CaptureFixture
     assert "no clean file of the same name" in capsys.readouterr().err
 
 
+def test_score_agrees_with_pesq_and_pystoi_on_real_recordings(
+    tree: Path, real_data: Path, capsys: pytest.CaptureFixture[str]
+):
+    pesq = pytest.importorskip("pesq", reason="an extra that needs a compiler")
+    from pystoi import stoi
+
+    pairs = real_data / "speech" / "vb_train6"
+    if not pairs.is_dir():
+        pytest.skip("the recordings are not there")
+    signals = {}
+    for part in ("clean", "noisy"):
+        (tree / part).mkdir()
+        signals[part], rate = soundfile.read(pairs / part / "p287_001.flac")
+        soundfile.write(tree / part / "p287_001.wav", signals[part], rate, subtype="PCM_16")
+    words = ("--metrics", "pesq", "--metrics", "stoi", "--json")
+    assert run("score", tree / "noisy", tree / "clean", *words) == 0
+    means = json.loads(capsys.readouterr().out)["means"]
+    (row,) = (means[name] for name in means)
+    assert row["pesq"] == pytest.approx(pesq.pesq(rate, signals["clean"], signals["noisy"], "wb"), abs=1e-4)
+    assert row["stoi"] == pytest.approx(stoi(signals["clean"], signals["noisy"], rate), abs=1e-6)
+
+
 def test_segments_of_speech(tree: Path, capsys: pytest.CaptureFixture[str]):
     x = np.concatenate([np.zeros((8000, 1)), hum(1.0, 16_000), np.zeros((16_000, 1))])
     soundfile.write(tree / "talk.wav", x + 1e-4 * np.random.default_rng(0).standard_normal(x.shape), 16_000)
