@@ -28,6 +28,7 @@ app = App(
         "uvicorn": "statewise-timeseries[serve]",
         "pydantic": "statewise-timeseries[serve]",
         "optuna": "statewise-timeseries[tune]",
+        "ray": "statewise-core[ray]",
     },
 )
 
@@ -183,6 +184,53 @@ def update(
     tell_update(outcome, outcome.table.levels, console)
     _deliver(outcome.table, out, console)
     console.result(outcome.as_dict())
+
+
+@app.command
+def bulk(
+    run: Path,
+    data: list[Path],
+    /,
+    *,
+    out: Path,
+    frequency: str | None = None,
+    id: str | None = None,
+    time: str | None = None,
+    target: str = "y",
+    block: int = 2000,
+    workers: int | None = None,
+    console: Terminal,
+) -> None:
+    """Forecast very many series from parquet files, in little memory, with a model that `fit` has made.
+
+    The files are long, one row per series and step. They are streamed, and forecasts written block by block,
+    as parquet files like forecast.csv. With --workers Ray Data spreads the blocks.
+
+    Example: forecast bulk runs/sales-nlinear shops.parquet --out forecasts
+
+    Args:
+        run: Run directory.
+        data: Parquet files.
+        out: Directory for the forecasts, and for the series in `store`.
+        frequency: Spacing of the steps, such as D; by default that of the fit.
+        id: Column that tells the series apart; by default that of the fit.
+        time: Column of the time stamps; by default that of the fit.
+        target: Column to forecast.
+        block: Series in a block.
+        workers: Ray workers; by default none, this process does it.
+    """
+    from statewise.timeseries.bulk import bulk_predict
+    from statewise.timeseries.saved import load_forecast
+    from statewise.timeseries.store import Columns, build_store
+
+    panel = load_forecast(run).panel
+    columns = Columns(id=id or panel.id_name, time=time or panel.time_name, target=target)
+    store = build_store(data, out / "store", frequency or panel.frequency.code, columns)
+    console.say(f"{len(store):,} series in {store.path}")
+    done = bulk_predict(run, store.path, out, block=block, workers=workers)
+    noted = f"; {done.noted:,} with a note" if done.noted else ""
+    console.show(f"forecasts of {done.series:,} series in {len(done.files):,} files in {out}{noted}")
+    console.result({"series": done.series, "noted": done.noted, "files": [str(file) for file in done.files]})
 
 
 @app.command
