@@ -53,6 +53,8 @@ __all__ = [
 ]
 
 OWN = "methods.json"
+_PATIENCE, _SLOWER = 150.0, ("lru", "patchtst", "chimera")
+"""Seconds of a budget with which `auto` tries further networks, and which; each gets a share of the rest."""
 _SHARE = 0.75  # of the time limit for fitting: start-up, forecasts and the report come on top
 Say = Callable[[str], None]
 Progress = Callable[[float, str], None]
@@ -266,7 +268,8 @@ def _contest(settings: FitSettings) -> tuple[AutoConfig, dict[str, Any]]:
     """
     config = AutoConfig(budget=None)
     if settings.model == AUTO:
-        return config, {}
+        patient = settings.budget is not None and settings.budget >= _PATIENCE
+        return replace(config, methods=(*config.methods, *(_SLOWER if patient else ()))), {}
     name, variant = MODELS.resolve(settings.model)
     config = replace(config, methods=(name,), choose=name)
     if variant is None:
@@ -344,6 +347,10 @@ def merged_options(kept: ReadOptions, given: ReadOptions | None, panel: Panel) -
     blank = to_dict(ReadOptions())
     values = {name: value for name, value in to_dict(given or ReadOptions()).items() if value != blank[name]}
     kept_values = to_dict(kept)
+    if kept.id is None and panel.id_name != Panel.id_name:
+        kept_values["id"] = panel.id_name  # rows of a single series do not show which column tells them apart
+    if kept.static:  # words are columns by now
+        kept_values["static"] = [name for name in panel.unknown_ahead if name not in kept.past_covariates]
     if kept_values["frequency"] is None and panel.frequency.unit != "step":
         kept_values["frequency"] = panel.frequency.code
     return from_dict(ReadOptions, kept_values | values)

@@ -31,6 +31,7 @@ from statewise.timeseries.notes import daylight_saving, gap_notes, last_stamp, s
 from statewise.timeseries.options import ReadOptions
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.rows import Rows, merge_repeats, sort_rows
+from statewise.timeseries.static import require_static, with_categories
 from statewise.timeseries.timestamps import Stamps
 from statewise.timeseries.values import Values, find_values
 
@@ -90,6 +91,7 @@ def read(sources: Sequence[Any], options: ReadOptions | None = None) -> Reading:
             expected="at least two rows, better hundreds",
             fix="give a file with a longer history",
         )
+    table, options = with_categories(table, options)
     found = _find(table, options)
     try:
         return _assembled(found, options, [*table.notes, *notes])
@@ -121,6 +123,7 @@ def _find(table: Table, options: ReadOptions) -> _Found:
 def _assembled(found: _Found, options: ReadOptions, notes: list[Note]) -> Reading:
     """The panel of settled columns."""
     wide, how = not found.labels, options.aggregate or "mean"
+    require_static(found.table, found.codes, found.labels, options.static)
     rows, order = sort_rows(found.table, found.codes, found.stamps, found.values.columns)
     saving, given = daylight_saving(rows.times, rows.starts), rows.lengths
     rows, repeated = merge_repeats(rows, found.table, options.aggregate) if found.stamps else (rows, [])
@@ -158,6 +161,7 @@ def _panel(series: list[Series], grid: Grid, found: _Found, covariates: tuple[st
         frequency=grid.frequency,
         zone=found.stamps.zone if found.stamps else None,
         covariate_names=covariates,
+        unknown_ahead=tuple(name for name in covariates if name in found.values.unknown_ahead),
         id_name="+".join(found.ids) or "unique_id",
         time_name="+".join(found.times) or "ds",
         fingerprint=_fingerprint(series),

@@ -36,7 +36,7 @@ def settle_ahead(values: Values, rows: Rows, table: Table, *, wide: bool) -> Ahe
     Raises:
         DataError: when a column named as covariate is blank where its future value is needed.
     """
-    if wide and not values.named and not values.covariates:
+    if wide and not values.named and not values.covariates and not values.unknown_ahead:
         return _ahead_of_wide(values, rows)
     future = _after_last_value(rows, values.targets)
     chosen = list(values.covariates)
@@ -44,11 +44,10 @@ def settle_ahead(values: Values, rows: Rows, table: Table, *, wide: bool) -> Ahe
         _require_future(name, rows, future, table)
     if future.any() and not chosen:
         chosen = [name for name in values.candidates if not np.isnan(rows.columns[name][future]).any()]
+    every = (*chosen, *values.unknown_ahead)
     if not chosen:
-        return Ahead(targets=values.targets)
-    return Ahead(
-        targets=values.targets, covariates=tuple(chosen), notes=_notes(values.targets, chosen, future)
-    )
+        return Ahead(targets=values.targets, covariates=every)
+    return Ahead(targets=values.targets, covariates=every, notes=_notes(values.targets, chosen, future))
 
 
 def fill_covariates(grid: Grid, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[Note]]:

@@ -28,8 +28,8 @@ _YEARS = 500  # of a file, at most
 def with_holidays(panel: Panel, code: str) -> Panel:
     """The panel with one more covariate.
 
-    Where there are covariates already, it reaches as far ahead as they do; else as far as the longest series
-    is long, which is the longest horizon there can be, and further where that is short.
+    Where covariates are known ahead already, it reaches as far ahead as they do; else as far as the longest
+    series is long, which is the longest horizon there can be, and further where that is short.
 
     Args:
         panel: with stamps.
@@ -46,10 +46,12 @@ def with_holidays(panel: Panel, code: str) -> Panel:
         )
     short = panel.frequency.microseconds <= MICROSECONDS["week"]
     longest = max(_AHEAD[0 if short else 1], *(len(series) for series in panel.series))
-    width = len(panel.covariate_names)
+    ahead = bool(panel.known_ahead.any())
     return replace(
         panel,
-        series=tuple(_extended(series, panel.frequency, code, longest, width) for series in panel.series),
+        series=tuple(
+            _extended(series, panel.frequency, code, longest, ahead=ahead) for series in panel.series
+        ),
         covariate_names=(*panel.covariate_names, NAME),
     )
 
@@ -65,12 +67,16 @@ def holiday_note(panel: Panel, code: str) -> Note:
     )
 
 
-def _extended(series: Series, frequency: Frequency, code: str, longest: int, width: int) -> Series:
+def _extended(series: Series, frequency: Frequency, code: str, longest: int, *, ahead: bool) -> Series:
     known = series.covariates
-    length = len(series) + longest if known is None or not width else len(known)
+    length = len(known) if known is not None and ahead else len(series) + longest
     times = frequency.range(series.times[0], length)
     column = holiday_counts(times, frequency, code)[:, None]
-    return replace(series, covariates=column if known is None else np.concatenate([known, column], axis=1))
+    if known is None:
+        return replace(series, covariates=column)
+    # those that end with the history are not read beyond it: the last value stands there
+    known = np.pad(known, ((0, length - len(known)), (0, 0)), mode="edge")
+    return replace(series, covariates=np.concatenate([known, column], axis=1))
 
 
 def holiday_counts(times: np.ndarray, frequency: Frequency, code: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +43,8 @@ class Inputs:
     """Whether training rows had missing values: whether a step was observed is then an input of its own."""
     calendar: bool = True
     """Whether the calendar is given."""
+    ahead: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """Which covariates are known ahead, (K,) bool; of the others only what lies before an origin is read."""
 
     @classmethod
     def fit(
@@ -68,12 +70,13 @@ class Inputs:
             covariates=np.array(pooled).reshape(-1, 2).T,
             gaps=not all(np.isfinite(series.values[:stop]).all() for series, stop in pairs),
             calendar=calendar,
+            ahead=panel.known_ahead,
         )
 
     @property
     def shifts(self) -> tuple[int, ...]:
         """How many steps ahead covariates are read: together they reach all H steps and none beyond."""
-        if not self.covariates.size:
+        if not self.ahead.any():
             return ()
         return (0, *range(self.horizon, 0, -self.lookback))
 
@@ -81,7 +84,7 @@ class Inputs:
     def features(self) -> int:
         """Inputs per step beside the value, C - 1."""
         known = len(calendar.names(self.frequency)) * self.calendar + self.gaps
-        return known + len(self.shifts) * self.covariates.shape[1]
+        return known + len(self.shifts) * int(self.ahead.sum()) + int((~self.ahead).sum())
 
     def values(self, series: Series) -> np.ndarray:
         """The series without gaps, (n,) float64 in its own units; nothing in it depends on a later step."""
@@ -101,9 +104,11 @@ class Inputs:
         if self.gaps:
             observed = np.isfinite(series.values).astype(np.float32)
             columns.append(np.concatenate([np.zeros(pad, np.float32), observed])[:, None])
-        if self.shifts:
-            known = self._scaled_covariates(series)
+        if len(self.ahead):
+            every = self._scaled_covariates(series)
+            known, past = every[:, self.ahead], every[:, ~self.ahead]
             columns += [known[np.clip(steps + shift, 0, len(known) - 1)] for shift in self.shifts]
+            columns.append(past[np.clip(steps, 0, len(past) - 1)])
         return np.concatenate(columns, axis=1)
 
     def _scaled_covariates(self, series: Series) -> np.ndarray:
@@ -122,6 +127,7 @@ class Inputs:
             "inputs.ids": np.frombuffer(ids, dtype=np.uint8).copy(),
             "inputs.scales": np.array(list(self.scales.values())).reshape(-1, 2),
             "inputs.covariates": self.covariates,
+            "inputs.ahead": self.ahead.astype(np.int64),
         }
 
     @classmethod
@@ -138,6 +144,7 @@ class Inputs:
             frequency=frequency,
             scales=dict(zip(ids, pairs, strict=True)),
             covariates=state["inputs.covariates"],
+            ahead=state["inputs.ahead"].astype(bool),
             gaps=bool(gaps),
             calendar=bool(given),
         )

@@ -27,6 +27,10 @@ class ReadOptions:
     """Columns to forecast; default: every numeric column."""
     covariates: tuple[str, ...] = ()
     """Numeric columns that help and are known ahead: fill them in the rows whose target is blank."""
+    past_covariates: tuple[str, ...] = ()
+    """Numeric columns that help and are known only as far as the target is; networks see them."""
+    static: tuple[str, ...] = ()
+    """Columns that hold one value for each series, numbers or words; networks see them."""
     holidays: str | None = None
     """Country whose public holidays are given as a covariate, such as `DE`, or a part of one, `US-CA`."""
     date_format: str | None = None

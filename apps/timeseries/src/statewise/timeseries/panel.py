@@ -45,6 +45,8 @@ class Panel:
     zone: str | None = None
     """Name of the time zone of the stamps; None for stamps without one."""
     covariate_names: tuple[str, ...] = ()
+    unknown_ahead: tuple[str, ...] = ()
+    """Those of them that nothing may read beyond an origin: they end with the history, or never change."""
     id_name: str = "unique_id"
     """Header of the id column in the file, if it had one."""
     time_name: str = "ds"
@@ -56,6 +58,11 @@ class Panel:
 
     def __len__(self) -> int:
         return len(self.series)
+
+    @property
+    def known_ahead(self) -> np.ndarray:
+        """Which covariates are known ahead, (C,) bool."""
+        return np.array([name not in self.unknown_ahead for name in self.covariate_names], dtype=bool)
 
     @property
     def ids(self) -> list[str]:

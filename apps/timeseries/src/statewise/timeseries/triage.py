@@ -31,21 +31,26 @@ def trimmed(panel: Panel) -> Panel:
 
 
 def usable_covariates(panel: Panel, horizon: int) -> tuple[Panel, list[str]]:
-    """Without covariates that end before the forecast does, and a note about them."""
+    """Without covariates that end before the forecast does but are needed there, and a note about them."""
+    ahead = panel.known_ahead
     missing = [
         series.id
         for series in panel.series
-        if panel.covariate_names
-        and (series.covariates is None or len(series.covariates) < len(series) + horizon)
+        if ahead.any() and (series.covariates is None or len(series.covariates) < len(series) + horizon)
     ]
     if not missing:
         return panel, []
-    bare = tuple(replace(series, covariates=None) for series in panel.series)
+    lost = [name for name, known in zip(panel.covariate_names, ahead, strict=True) if known]
     note = (
-        f"covariates {', '.join(panel.covariate_names)} are not used: series '{missing[0]}' "
+        f"covariates {', '.join(lost)} are not used: series '{missing[0]}' "
         f"does not have them for the {horizon} steps to forecast"
     )
-    return replace(panel, series=bare, covariate_names=()), [note]
+    bare = tuple(replace(series, covariates=_columns(series, ~ahead)) for series in panel.series)
+    return replace(panel, series=bare, covariate_names=panel.unknown_ahead), [note]
+
+
+def _columns(series: Series, keep: np.ndarray) -> np.ndarray | None:
+    return None if series.covariates is None or not keep.any() else series.covariates[:, keep]
 
 
 def unusable(panel: Panel, context: Context, config: BacktestConfig) -> dict[str, str]:

@@ -32,6 +32,8 @@ class Values:
     targets: tuple[str, ...]
     covariates: tuple[str, ...] = ()
     """Columns that the user named as covariates."""
+    unknown_ahead: tuple[str, ...] = ()
+    """Covariates that are not needed ahead: of the past alone, or the same at all times."""
     candidates: tuple[str, ...] = ()
     """Further numeric columns: covariates, if they are filled where the target is still blank."""
     named: bool = False
@@ -76,33 +78,42 @@ class _Chooser:
         options = self.options
         asked = [self._named(name, "--target") for name in options.target]
         covariates = [self._named(name, "--covariates") for name in options.covariates]
-        both = set(asked) & set(covariates)
-        if both:
-            raise ConfigError(
-                f"'{shown(both.pop())}' is named both as a target and as a covariate",
-                where="--target, --covariates",
-                fix="name it once",
-            )
-        free = [name for name in self.numeric if name not in covariates]
+        past = [self._named(name, "--past-covariates") for name in options.past_covariates]
+        past += [self._named(name, "--static") for name in options.static]
+        self._require_once(asked, [*covariates, *past])
+        free = [name for name in self.numeric if name not in (*covariates, *past)]
         telling = [
             name for name in free if not self._is_counter(name) and not self._is_calendar(name)
         ] or free
         targets = asked or self._targets(telling, long=long)
-        columns = {name: self._checked(name) for name in dict.fromkeys((*targets, *covariates))}
+        columns = {name: self._checked(name) for name in dict.fromkeys((*targets, *covariates, *past))}
         # in a wide file without named targets every column is one, until its last rows say otherwise
         candidates = [name for name in telling if name not in targets and self._is_clean(name)]
         columns |= {name: self.read[name].values for name in candidates}
         if not asked:
             self._note_repetitions([name for name in free if name not in telling])
         self._note_signs(targets)
-        self._note_text(targets, covariates)
+        self._note_text(targets, [*covariates, *past])
         return Values(
             columns=columns,
             targets=tuple(targets),
             covariates=tuple(covariates),
+            unknown_ahead=tuple(past),
             candidates=tuple(candidates),
             named=bool(asked),
             notes=tuple(self.notes),
+        )
+
+    def _require_once(self, targets: Sequence[str], covariates: Sequence[str]) -> None:
+        both = next((name for name in covariates if name in targets), None)
+        twice = next((name for name in covariates if covariates.count(name) > 1), None)
+        if both is None and twice is None:
+            return
+        kinds = "as two kinds of covariate" if both is None else "both as a target and as a covariate"
+        raise ConfigError(
+            f"'{shown(both or twice or '')}' is named {kinds}",
+            where="--target, --covariates, --past-covariates, --static",
+            fix="name it once",
         )
 
     def _named(self, name: str, flag: str) -> str:

@@ -157,9 +157,11 @@ class WindowLinear(Forecaster):
     ) -> tuple[list[Rows], Choice]:
         """Fit the effects of covariates; the rows less them, and a choice on those, where that is better."""
         self.units, self.effects = _units(panel), np.zeros((1 + len(rows), len(panel.covariate_names)))
-        if not self.config.covariates or not panel.covariate_names:
+        ahead = panel.known_ahead
+        if not self.config.covariates or not ahead.any():
             return rows, choice
-        inputs = [regressors(series, *self.units) for series in panel.series]
+        # the future of the others is not known: they get no effect
+        inputs = [regressors(series, *self.units) * ahead for series in panel.series]
         early = self._effects(rows, inputs, form, choice, held_out=True)
         found = choose(_less(rows, inputs, early), form, [choice.lookback], strengths)
         if not found.error < choice.error:
