@@ -12,11 +12,16 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 import onnxruntime as runtime
+import torch
+from torch import nn
 
+from statewise.core import ops
+from statewise.core.layers import build
 from statewise.timeseries.cli import app
 from statewise.timeseries.export import export_run
 from statewise.timeseries.history import fill_missing
 from statewise.timeseries.inputs import Inputs
+from statewise.timeseries.real_form import with_real_states
 from statewise.timeseries.saved import load_forecast
 from tests.timeseries.broken_inputs import days
 
@@ -41,7 +46,14 @@ def fit(sales: Path, model: str, out: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "model", ["nlinear", "itransformer-tiny", pytest.param("gla-tiny", marks=pytest.mark.slow)]
+    "model",
+    [
+        "nlinear",
+        "itransformer-tiny",
+        "lru-tiny",
+        pytest.param("s5-tiny", marks=pytest.mark.slow),
+        pytest.param("gla-tiny", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_forecasts_as_its_method(model: str, sales: Path, tmp_path: Path):
     run = fit(sales, model, tmp_path / "run")
@@ -73,6 +85,21 @@ def test_a_file_forecasts_as_its_method(model: str, sales: Path, tmp_path: Path)
             seen.append(session.run(None, feed | ({"features": known[place][None]} if known else {}))[0][0])
     for one, series in zip(seen, saved.panel.series, strict=True):
         np.testing.assert_allclose(one, expected[series.id], rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings"),
+    [("lru", {"d_state": 5}), ("s5", {"d_state": 8}), ("s5", {"d_state": 6, "conj_sym": False})],
+    ids=["lru", "s5", "s5 whole"],
+)
+def test_complex_states_in_real_numbers_are_the_same_recurrence(layer: str, settings: dict[str, object]):
+    torch.manual_seed(0)
+    model = nn.Sequential(build(layer, d_model=3, **settings))
+    x = torch.randn(2, 11, 3)
+    with torch.no_grad(), ops.use_backend("reference"):
+        expected = model[0](x)[0]
+        actual = with_real_states(model)[0](x)[0]
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_command_writes_files_that_name_no_directory(sales: Path, tmp_path: Path, capsys):

@@ -1,9 +1,9 @@
 """`auto`: try the methods, choose by rolling-origin validation, refit what was chosen, and say all of it.
 
-The order of events keeps the test rows out of every decision: fit on the training rows, forecast over the
-validation rows, choose; only then forecast over the test rows, for the report. The intervals of the final
-forecast are those that the residuals of both blocks have led to, and the chosen methods are fitted once
-more, on all rows.
+The order of events keeps the test rows out of every decision: fit on parts of the training rows, then on all
+of them, forecast over what follows each time, choose; only then forecast over the test rows, for the report.
+The intervals of the final forecast are those that the residuals of validation and test rows have led to, and
+the chosen methods are fitted once more, on all rows.
 """
 
 from __future__ import annotations
@@ -100,20 +100,10 @@ def _run(panel: Panel, context: Context, config: AutoConfig, settings: Mapping[s
     plan = backtest.plan(judged_panel, context, config.backtest)
     small = sum(len(series) for series in judged_panel.series) <= config.fold_values
     folds = backtest.folds(plan, context, config.backtest, config.folds if small else ())
-    contenders = _enter(plan, context, config, settings)
-    complete = run_validation(contenders, plan, context, folds)
     scales = _scales(plan, context.period)
-    losses = losses_of(contenders, plan, folds, scales)
-    mixed = make_blend(contenders, plan, losses, scales) if config.blend and config.choose is None else None
-    every = contenders if mixed is None else [*contenders, mixed[0]]
-    choices = _choose(every, plan, folds, scales, config)
-    # from here on the test rows are seen, and nothing is chosen by them
-    run_test(contenders, plan, context)
-    if mixed is not None:
-        finish_blend(*mixed, contenders)
-    if any(one.method not in _able(every, name) for name, one in choices.items()):
-        choices = _choose(every, plan, folds, scales, config)
-    contenders = every
+    entered = _enter(plan, context, config, settings)
+    complete = run_validation(entered, plan, context, folds)
+    contenders, choices = _judged(entered, plan, folds, scales, context, config)
     forecasts = _chosen_forecasts(contenders, choices)
     rows, calibration = _scoreboard(contenders, forecasts, plan, scales, config)
     refit_notes, finished = _refit(contenders, choices, judged_panel, context)
@@ -131,6 +121,30 @@ def _run(panel: Panel, context: Context, config: AutoConfig, settings: Mapping[s
         interrupted=not (complete and finished),
         seconds=time.monotonic() - start,
     )
+
+
+def _judged(
+    entered: Sequence[Contender],
+    plan: Plan,
+    folds: Sequence[Plan],
+    scales: Mapping[str, float],
+    context: Context,
+    config: AutoConfig,
+) -> tuple[list[Contender], dict[str, Choice]]:
+    """All contenders, the blend among them, with their forecasts over the test rows; and the choices."""
+    contenders, mixed = list(entered), None
+    if config.blend and config.choose is None:
+        mixed = make_blend(entered, plan, losses_of(entered, plan, folds, scales), scales)
+    if mixed is not None:
+        contenders.append(mixed[0])
+    choices = _choose(contenders, plan, folds, scales, config)
+    # from here on the test rows are seen, and nothing is chosen by them
+    run_test(entered, plan, context)
+    if mixed is not None:
+        finish_blend(*mixed, entered)
+    if any(one.method not in _able(contenders, name) for name, one in choices.items()):
+        choices = _choose(contenders, plan, folds, scales, config)
+    return contenders, choices
 
 
 def _with_deadline(context: Context, budget: float | None) -> Context:

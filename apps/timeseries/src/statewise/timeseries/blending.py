@@ -52,8 +52,11 @@ def make_blend(
     total = sum(kept.values())
     weights = {name: weight / total for name, weight in kept.items()}
     method = Blend.of({name: members[name].method for name in kept}, weights)
-    facts = MODELS[BLEND].facts
-    return Contender(name=BLEND, method=method, ids=tuple(ids), facts=facts, forecasts=forecasts), weights
+    blend = Contender(
+        name=BLEND, method=method, ids=tuple(ids), facts=MODELS[BLEND].facts, forecasts=forecasts
+    )
+    blend.notes.append(method.description)
+    return blend, weights
 
 
 def finish_blend(blend: Contender, weights: Mapping[str, float], contenders: Sequence[Contender]) -> None:

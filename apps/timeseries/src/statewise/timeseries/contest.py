@@ -164,7 +164,7 @@ def run_test(contenders: Sequence[Contender], plan: Plan, context: Context) -> N
 
 def _limited(contender: Contender, plan: Plan, context: Context) -> Context | None:
     """The context with this method's share of the time; None, with a note, where that is too little."""
-    share = _SHARE * context.remaining()
+    share = max(0.0, _SHARE * context.remaining())
     if contender.sparse and not contender.required:
         fits, needed = _cost(contender, plan.select(contender.ids), context.period)
         if needed > share:

@@ -18,6 +18,7 @@ import numpy as np
 
 from statewise.core.errors import DataError, suggestion
 from statewise.timeseries.metrics import seasonal_scale
+from statewise.timeseries.models.blend import Blend, members_of
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.saved import SavedForecast, load_forecast
 from statewise.timeseries.season import find_seasons
@@ -103,7 +104,7 @@ def _explain(saved: SavedForecast, name: str) -> Explanation:
     total = sum(one.mean for one in weights)
     return Explanation(
         series=name,
-        method=method,
+        method=_named(saved, method),
         seasons=tuple((s.period, s.strength) for s in find_seasons(series.values, saved.panel.frequency)),
         lags=tuple(one for one in ranked if one.mean > 1e-6),
         looked=len(lags),
@@ -112,11 +113,18 @@ def _explain(saved: SavedForecast, name: str) -> Explanation:
     )
 
 
+def _named(saved: SavedForecast, method: str) -> str:
+    """The name of a method; of a blend its members too."""
+    fitted = saved.portfolio.methods.get(method)
+    return f"{method} {fitted.description}" if isinstance(fitted, Blend) else method
+
+
 def _lags(saved: SavedForecast, series: Series, method: str) -> range:
     from statewise.timeseries.models import MODELS
 
     most = max(_SEASONS * saved.portfolio.context.period, _MOST)
-    if MODELS[method].facts.get("family") == "statistical":
+    parts = members_of(saved.portfolio.methods[method]) if method in saved.portfolio.methods else {}
+    if any(MODELS[name].facts.get("family") == "statistical" for name in (method, *parts)):
         most = _SPARSE
     return range(1, min(most, len(series)) + 1)
 
@@ -143,6 +151,8 @@ def _covariate_effects(saved: SavedForecast, series: Series) -> list[CovariateEf
     before = _point(saved, series)
     effects = []
     for place, name in enumerate(saved.panel.covariate_names):
+        if name in saved.panel.unknown_ahead:
+            continue
         moved = series.covariates.copy()
         moved[len(series) :, place] += 1.0
         change = _point(saved, replace(series, covariates=moved)) - before

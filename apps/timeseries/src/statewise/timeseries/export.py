@@ -3,10 +3,11 @@
     values (B, L), mean (B, 1), scale (B, 1), features (B, L, F)  ->  forecast (B, H)
     of methods that read V series together: values (B, L, V), features (B, L, V, F)  ->  forecast (B, V, H)
 
-All in the units of the series. Beside each file a JSON document says the lookback, the names of the features
-and each series' mean and scale. Recurrences are unrolled over the window, so that a runtime needs no operator
-of its own; those with complex states (s5, lru) have no form in ONNX. Naive and statistical methods have no
-file: their rules are a line each, or a fit at every origin.
+All in the units of the series. Beside each file a JSON document says the lookback, the names of the
+features and each series' mean and scale. Recurrences are unrolled over the window, so that a runtime needs
+no operator of its own, and complex states (s5, lru) become pairs of real ones. Of a blend every such member
+has a file, which says its weight. Naive and statistical methods have no file: their rules are a line each,
+or a fit at every origin.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from statewise.core import ops
 from statewise.core.errors import MissingExtraError, UserError
 from statewise.core.train.atomic import replace_file, write_text
 from statewise.timeseries import calendar
+from statewise.timeseries.forecaster import Forecaster
 from statewise.timeseries.inputs import Inputs
+from statewise.timeseries.models.blend import Blend
 from statewise.timeseries.models.linear import WindowLinear
 from statewise.timeseries.network import NetworkForecaster
+from statewise.timeseries.real_form import with_real_states
 from statewise.timeseries.saved import SavedForecast, load_forecast
 
 if TYPE_CHECKING:
@@ -69,11 +73,11 @@ def export_run(
     folder = Path(path) / "onnx" if out is None else Path(out)
     used = {saved.portfolio.chosen.get(name, saved.portfolio.default) for name in saved.panel.ids}
     done = []
-    for name, method in saved.portfolio.methods.items():
+    for name, method, weights in _parts(saved):
         if isinstance(method, NetworkForecaster):
-            done.append(_export_network(name, method, saved, folder, batch_size))
+            done.append(_export_network(name, method, saved, folder, batch_size, weights))
         elif isinstance(method, WindowLinear):
-            done.append(_export_linear(name, method, saved, folder, batch_size))
+            done.append(_export_linear(name, method, saved, folder, batch_size, weights))
     if not done:
         raise UserError(
             "holds no method that can be exported",
@@ -83,6 +87,17 @@ def export_run(
             fix="fit one: forecast fit data.csv --model nlinear",
         )
     return done
+
+
+def _parts(saved: SavedForecast) -> list[tuple[str, Forecaster, dict[str, float]]]:
+    """Every method; of a blend its members, with all weights of the blend."""
+    parts: list[tuple[str, Forecaster, dict[str, float]]] = []
+    for name, method in saved.portfolio.methods.items():
+        if isinstance(method, Blend):
+            parts += [(f"{name}-{one}", member, method.weights) for one, member in method.members.items()]
+        else:
+            parts.append((name, method, {}))
+    return parts
 
 
 class _Network(nn.Module):
@@ -133,11 +148,16 @@ class _Linear(nn.Module):
 
 
 def _export_network(
-    name: str, method: NetworkForecaster[Any], saved: SavedForecast, folder: Path, batch_size: int
+    name: str,
+    method: NetworkForecaster[Any],
+    saved: SavedForecast,
+    folder: Path,
+    batch_size: int,
+    weights: dict[str, float],
 ) -> ExportedMethod:
     inputs, model = method.fitted
-    model = model.cpu().eval()
-    description = _described(name, inputs, saved, batch_size)
+    model = with_real_states(model.cpu().eval())
+    description = _described(name, inputs, saved, batch_size) | ({"blend": weights} if weights else {})
     lookback, features = inputs.lookback, inputs.features
     if method.joint:
         units = np.array(list(inputs.scales.values()))
@@ -158,7 +178,12 @@ def _export_network(
 
 
 def _export_linear(
-    name: str, method: WindowLinear, saved: SavedForecast, folder: Path, batch_size: int
+    name: str,
+    method: WindowLinear,
+    saved: SavedForecast,
+    folder: Path,
+    batch_size: int,
+    weights: dict[str, float],
 ) -> ExportedMethod:
     if len(method.maps) > 1 or method.effects.any():
         what = "a map for each series" if len(method.maps) > 1 else "effects of covariates"
@@ -176,7 +201,7 @@ def _export_linear(
         "frequency": saved.panel.frequency.code,
         "features": [],
         "series": scales,
-    }
+    } | ({"blend": weights} if weights else {})
     one = torch.ones(batch_size, 1)
     arguments = (torch.randn(batch_size, lookback), 0 * one, one)
     return _write(name, _Linear(method), arguments, ["values", "mean", "scale"], description, folder)
@@ -186,7 +211,8 @@ def _described(name: str, inputs: Inputs, saved: SavedForecast, batch_size: int)
     known = list(calendar.names(inputs.frequency)) if inputs.calendar else []
     known += ["observed"] if inputs.gaps else []
     for shift in inputs.shifts:
-        known += [f"{covariate}, {shift} steps ahead" for covariate in saved.panel.covariate_names]
+        known += [f"{name}, {shift} steps ahead" for name in _named(saved, inputs.ahead)]
+    known += _named(saved, ~inputs.ahead)
     return {
         "method": name,
         "lookback": inputs.lookback,
@@ -196,6 +222,10 @@ def _described(name: str, inputs: Inputs, saved: SavedForecast, batch_size: int)
         "features": known,
         "series": {one: {"mean": mean, "scale": scale} for one, (mean, scale) in inputs.scales.items()},
     }
+
+
+def _named(saved: SavedForecast, chosen: np.ndarray) -> list[str]:
+    return [name for name, use in zip(saved.panel.covariate_names, chosen, strict=True) if use]
 
 
 def _write(
@@ -245,7 +275,7 @@ def _converted(name: str, program: ExportedProgram, names: list[str]) -> Any:
         raise UserError(
             f"ONNX has no form for an operation of {name}",
             seen=str(error.__cause__ or error).splitlines()[0],
-            fix="methods with complex states (s5, lru) cannot be exported; gla and mamba can",
+            fix="export another method: linear methods, tpgn, gla, mamba, s5 and lru can",
         ) from error
 
 

@@ -62,6 +62,12 @@ class Blend(Forecaster):
         return {name: weight / total for name, weight in self.config.weights.items()}
 
     @property
+    def description(self) -> str:
+        """Its members and their weights in words, the heaviest first."""
+        ranked = sorted(self.weights.items(), key=lambda one: -one[1])
+        return "of " + ", ".join(f"{weight:.2f} {name}" for name, weight in ranked)
+
+    @property
     def companions(self) -> tuple[str, ...]:
         every = [name for member in self.members.values() for name in member.companions]
         return tuple(dict.fromkeys(every))
