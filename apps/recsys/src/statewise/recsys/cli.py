@@ -23,6 +23,7 @@ app = App(
         "fastapi": "statewise-recsys[serve]",
         "uvicorn": "statewise-recsys[serve]",
         "faiss": "statewise-recsys[ann]",
+        "ray": "statewise-core[ray]",
     },
 )
 
@@ -147,6 +148,7 @@ def predict(
     deny: str | None = None,
     repeat: Repeat | None = None,
     reasons: bool = False,
+    workers: int | None = None,
     out: Annotated[
         Path | None, Parameter(help="CSV or parquet file; by default the table is printed.")
     ] = None,
@@ -166,9 +168,11 @@ def predict(
         deny: File with items that may not be recommended.
         repeat: Whether items of the history may be recommended; by default as found at the fit.
         reasons: Name the item of the history that speaks most for each recommendation.
+        workers: For millions of users: workers of Ray Data, which write parquet files to --out DIR.
         read: how to read the history, where that differs from the fit.
     """
-    from statewise.recsys.output import write_table
+    from statewise.recsys.bulk import recommend_bulk
+    from statewise.recsys.narrate import tell_bulk, tell_recommended
     from statewise.recsys.recommend import RecommendSettings, recommend_run
 
     settings = RecommendSettings(
@@ -181,18 +185,12 @@ def predict(
         repeat=repeat,
         reasons=reasons,
     )
+    if workers is not None:
+        tell_bulk(recommend_bulk(run, settings, out, workers=workers), console)
+        return
     with console.progress("Recommending") as bar:
         found = recommend_run(run, settings, progress=bar.update)
-    for note in found.notes:
-        console.say(note)
-    if out is None:
-        console.show(found.table.write_csv().rstrip("\n"))
-    else:
-        write_table(out, found.table)
-        console.say(f"{out}: {len(found.table):,} recommendations")
-    rows = {} if out is not None else {"rows": found.table.rows()}
-    document = {"columns": found.table.columns, "count": len(found.table), "notes": list(found.notes)}
-    console.result(document | rows | ({} if out is None else {"file": str(out)}))
+    tell_recommended(found, out, console)
 
 
 @app.command
@@ -255,15 +253,11 @@ def compare(
         metric: ndcg or hr, at 10.
         seed: Seed of the resampling.
     """
-    from dataclasses import asdict
-
     from statewise.recsys.compare import compare_runs
+    from statewise.recsys.narrate import tell_comparison
 
     rows, users = compare_runs(runs, metric=metric, seed=seed)
-    columns = ["method", f"{metric}@10", "low", "high", "difference", "low ", "high ", "p"]
-    cells = [[one.method, *(round(value, 4) for value in list(asdict(one).values())[1:])] for one in rows]
-    console.table(columns, cells, title=f"{users:,} test users, 95 % intervals, differences to the first row")
-    console.result({"users": users, "metric": metric, "rows": [asdict(one) for one in rows]})
+    tell_comparison(rows, users, metric, console)
 
 
 @app.command
@@ -358,17 +352,13 @@ def serve(
         port: Port to listen on.
         store: SQLite file of events and states; by default states.sqlite in the run.
         durable: Wait for the disk at each event: it then survives a power cut too.
-        nearest: exact, approximate (extra `ann`), or auto: approximate above 100,000 items where that is
-            faster. Its recall is measured at the start.
+        nearest: exact, approximate (extra `ann`, 95 % recall), or auto: the faster above 100,000 items.
         threads: CPU threads.
     """
     from statewise.recsys.serving.app import make_engine, run_service
 
     engine = make_engine(run, store=store, durable=durable, nearest=nearest)
-    console.say(f"{engine.one.model}, {len(engine.ids):,} items, {engine.store.events():,} events kept")
-    if engine.nearest is not None and engine.nearest.approximate:
-        found = engine.nearest.measured
-        console.say(f"approximate search finds {found:.1%} of the exact first ten (--nearest exact)")
+    console.say(engine.facts)
     console.say(f"http://{host}:{port} (POST /event, POST /recommend, GET /health)")
     kept = run_service(engine, host=host, port=port, threads=threads or 1)
     console.result({"run": str(run), "events": kept})

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from statewise.core.cli.console import Console
 from statewise.core.train.launch import process_rank
 from statewise.recsys.api import Outcome
+from statewise.recsys.bulk import Bulk
+from statewise.recsys.compare import Compared
 from statewise.recsys.contest import JUDGED, Row, best_baseline
 from statewise.recsys.evaluate import Evaluation
+from statewise.recsys.output import write_table
+from statewise.recsys.recommend import Recommended
 
-__all__ = ["COLUMNS", "document", "score_cells", "tell_evaluation", "tell_fit", "verdict"]
+__all__ = [
+    "COLUMNS",
+    "document",
+    "score_cells",
+    "tell_bulk",
+    "tell_comparison",
+    "tell_evaluation",
+    "tell_fit",
+    "tell_recommended",
+    "verdict",
+]
 
 COLUMNS = ("method", "NDCG@10", "HR@10", "MRR", "coverage", "novelty", "debiased", "CPU s", "note")
 
@@ -21,6 +37,7 @@ def tell_fit(outcome: Outcome, console: Console) -> None:
     if process_rank() != 0 and not console.json:
         return
     console.table(COLUMNS, [score_cells(row) for row in outcome.rows], title=protocol(outcome))
+    _tell_parts(outcome.rows, console)
     for line in verdict(outcome.rows):
         console.show(line)
     for line in _training(outcome):
@@ -29,6 +46,42 @@ def tell_fit(outcome: Outcome, console: Console) -> None:
     console.show("\n".join(["", f"{run / 'report.html'}", f"{run / 'model'}"]))
     console.show(f"recsys recommend {run} --k 10")
     console.result(document(outcome))
+
+
+def _tell_parts(rows: Sequence[Row], console: Console) -> None:
+    """Repeat and novel targets apart, where a user has several."""
+    cells = [
+        [row.method, *(round(row.parts[name].ndcg["10"], 4) for name in ("repeat", "novel"))]
+        for row in rows
+        if row.parts is not None
+    ]
+    if cells:
+        title = "NDCG@10 of targets that repeat the history, and of those that are new to the user"
+        console.table(["method", "repeat", "novel"], cells, title=title)
+
+
+def tell_recommended(found: Recommended, out: Path | None, console: Console) -> None:
+    """The table, or where it was written."""
+    for note in found.notes:
+        console.say(note)
+    if out is None:
+        console.show(found.table.write_csv().rstrip("\n"))
+    else:
+        write_table(out, found.table)
+        console.say(f"{out}: {len(found.table):,} recommendations")
+    rows = {"rows": found.table.rows()} if out is None else {"file": str(out)}
+    document = {"columns": found.table.columns, "count": len(found.table), "notes": list(found.notes)}
+    console.result(document | rows)
+
+
+def tell_bulk(done: Bulk, console: Console) -> None:
+    """Where the files of many users are."""
+    for note in done.notes:
+        console.say(note)
+    console.say(
+        f"{done.folder}: {done.rows:,} recommendations for {done.users:,} users, {done.files:,} files"
+    )
+    console.result(asdict(done) | {"folder": str(done.folder)})
 
 
 def tell_evaluation(found: Evaluation, console: Console) -> None:
@@ -40,6 +93,7 @@ def tell_evaluation(found: Evaluation, console: Console) -> None:
     )
     title = f"test ({found.split.kind}): {len(found.split.test):,} users, {kind}, history: {found.repeat}"
     console.table(COLUMNS, [score_cells(row) for row in found.rows], title=title)
+    _tell_parts(found.rows, console)
     console.result(
         {
             "protocol": found.protocol,
@@ -49,6 +103,14 @@ def tell_evaluation(found: Evaluation, console: Console) -> None:
             "scores": [as_dict(row) for row in found.rows],
         }
     )
+
+
+def tell_comparison(rows: Sequence[Compared], users: int, metric: str, console: Console) -> None:
+    """Each method against the first."""
+    columns = ["method", f"{metric}@10", "low", "high", "difference", "low ", "high ", "p"]
+    cells = [[one.method, *(round(value, 4) for value in list(asdict(one).values())[1:])] for one in rows]
+    console.table(columns, cells, title=f"{users:,} test users, 95 % intervals, differences to the first row")
+    console.result({"users": users, "metric": metric, "rows": [asdict(one) for one in rows]})
 
 
 def protocol(outcome: Outcome) -> str:
@@ -96,7 +158,8 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     lines = []
     if theirs > 0 and mine > theirs:
         lines.append(
-            f"{first.method}: NDCG@10 {mine / theirs - 1:.0%} above {other.method}, the best baseline"
+            f"{first.method}: NDCG@10 {mine / theirs - 1:.0%} above {other.method}, "
+            "the best baseline by validation"
         )
     else:
         lines.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from statewise.recsys.options import ReadOptions
 from statewise.recsys.ranking import Repeat, first_places
 from statewise.recsys.saved import Recommender, load_recommender
 
-__all__ = ["Question", "RecommendSettings", "Recommended", "item_list", "recommend_run", "similar_run"]
+__all__ = [
+    "Question",
+    "RecommendSettings",
+    "Recommended",
+    "ask",
+    "item_list",
+    "recommend_run",
+    "similar_run",
+    "tables",
+]
 
 _SCORES = 2**24
 
@@ -61,6 +70,11 @@ class Question:
     repeat: Repeat
     k: int
 
+    def take(self, rows: np.ndarray) -> Question:
+        """The same question for some of the users."""
+        users = [self.users[row] for row in rows]
+        return replace(self, users=users, histories=self.histories.take(rows))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recommended:
@@ -85,34 +99,47 @@ def recommend_run(
         UserError: there is no model, or a user, item or file is not known.
     """
     one = load_recommender(path)
-    question, notes = _question(one, settings)
-    columns: dict[str, list[Any]] = {"user": [], "rank": [], "item": [], "score": []}
-    if settings.reasons:
-        columns["because"] = []
-    ids = one.log.items.to_list()
-    for low, places, scores in recommended(one, question):
-        for offset, (row, values) in enumerate(zip(places, scores, strict=True)):
-            found = row[row >= 0]
-            columns["user"] += [question.users[low + offset]] * len(found)
-            columns["rank"] += range(1, len(found) + 1)
-            columns["item"] += [ids[item] for item in found]
-            columns["score"] += values[: len(found)].tolist()
-            if settings.reasons:
-                history = question.histories.row(low + offset)
-                reasons = (one.scorer.because(history, int(item)) for item in found)
-                columns["because"] += [None if reason is None else ids[reason] for reason in reasons]
+    question, notes = ask(one, settings)
+    parts = []
+    for low, part in tables(one, question, settings.reasons):
+        parts.append(part)
         if progress is not None:
-            progress(min(1.0, (low + len(places)) / max(1, len(question.users))))
-    schema = {"user": pl.String, "rank": pl.Int32, "item": pl.String, "score": pl.Float32}
-    if settings.reasons:
-        schema["because"] = pl.String
-    table = pl.DataFrame(columns, schema=schema)
+            progress(min(1.0, low / max(1, len(question.users))))
+    table = pl.concat(parts) if parts else _table(_columns(settings.reasons), settings.reasons)
     short = int((table.group_by("user").len()["len"] < question.k).sum()) if len(table) else 0
     if short:
         notes.append(
             f"{short:,} users have fewer than {question.k} items: no more may be recommended to them"
         )
     return Recommended(table=table, notes=tuple(notes))
+
+
+def tables(one: Recommender, question: Question, reasons: bool) -> Iterator[tuple[int, pl.DataFrame]]:
+    """The rows of each tile of users, and how many users are done."""
+    ids = one.log.items.to_list()
+    for low, places, scores in recommended(one, question):
+        columns = _columns(reasons)
+        for offset, (row, values) in enumerate(zip(places, scores, strict=True)):
+            found = row[row >= 0]
+            columns["user"] += [question.users[low + offset]] * len(found)
+            columns["rank"] += range(1, len(found) + 1)
+            columns["item"] += [ids[item] for item in found]
+            columns["score"] += values[: len(found)].tolist()
+            if reasons:
+                history = question.histories.row(low + offset)
+                because = (one.scorer.because(history, int(item)) for item in found)
+                columns["because"] += [None if item is None else ids[item] for item in because]
+        yield low + len(places), _table(columns, reasons)
+
+
+def _columns(reasons: bool) -> dict[str, list[Any]]:
+    names = ["user", "rank", "item", "score", *(["because"] if reasons else [])]
+    return {name: [] for name in names}
+
+
+def _table(columns: dict[str, list[Any]], reasons: bool) -> pl.DataFrame:
+    schema: dict[str, Any] = {"user": pl.String, "rank": pl.Int32, "item": pl.String, "score": pl.Float32}
+    return pl.DataFrame(columns, schema=schema | ({"because": pl.String} if reasons else {}))
 
 
 def recommended(one: Recommender, question: Question) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -131,7 +158,8 @@ def recommended(one: Recommender, question: Question) -> Iterator[tuple[int, np.
         yield low, *first_places(scores, question.k)
 
 
-def _question(one: Recommender, settings: RecommendSettings) -> tuple[Question, list[str]]:
+def ask(one: Recommender, settings: RecommendSettings) -> tuple[Question, list[str]]:
+    """Whom the settings mean and what may be recommended to them, and notes on that."""
     log, notes = one.log, []
     if settings.history is not None:
         users, histories, notes = _from_file(one, settings)

@@ -35,6 +35,8 @@ class Tuning:
     """Probability of dropping an element, in training."""
     negatives: int | None = None
     """Sampled items of losses that sample."""
+    products: str | None = None
+    """Matrix products of `chunked-ce`: `bf16` where the processor has it, or `fp32`."""
     gated: bool | None = None
     """Attention: gate each branch (LiGR)."""
     learning_rate: float | None = None
@@ -54,7 +56,7 @@ class Tuning:
         tables = {
             "network": {"encoder": _given(encoder)},
             "objective": _given({"name": self.objective, "windows": self.windows}),
-            "loss": _given({"name": self.loss, "negatives": self.negatives}),
+            "loss": _given({"name": self.loss, "negatives": self.negatives, "products": self.products}),
             "fit": _given({"learning_rate": self.learning_rate, "batch_size": self.batch_size}),
         }
         if self.objective is not None:

@@ -51,6 +51,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.name not in LOSSES:
             raise UnknownNameError("loss", self.name, LOSSES)
+        require(self.products in ("fp32", "bf16"), "products", self.products, "fp32 or bf16")
         require(self.negatives >= 1, "negatives", self.negatives, "1 or more")
         require(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1")
         require(0 <= self.calibration <= 1, "calibration", self.calibration, "from 0 to 1")

@@ -55,6 +55,14 @@ class Engine:
                 self.nearest = Nearest(table.numpy(), bias, kind=nearest, queries=queries)
         self._cache: OrderedDict[str, Known] = OrderedDict()
 
+    @property
+    def facts(self) -> str:
+        """Model, sizes and the kind of search, in one line."""
+        known = f"{self.one.model}, {len(self.ids):,} items, {self.store.events():,} events kept"
+        if self.nearest is None or not self.nearest.approximate:
+            return known
+        return f"{known}; approximate search finds {self.nearest.measured:.1%} of the first ten (--nearest)"
+
     def event(self, user: str, item: str) -> int:
         """Take in an event and keep it; the number of the user's items that are kept.
 
