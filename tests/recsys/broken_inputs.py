@@ -232,6 +232,45 @@ ODD = (
         ("i0", "i1", "i2", "i3"),
     ),
     Odd(
+        "a-column-of-dates",
+        text(
+            [
+                "buyer,sku,ordered_at,price",
+                *(
+                    f"b{u},s{n},2024-03-1{9 - n}T23:30:00+0{u}:00,1{n}.5"
+                    for n in reversed(range(4))
+                    for u in range(3)
+                ),
+            ]
+        ),
+        ("time 'ordered_at' (--time)", "3 users, 4 items"),
+        ("s3", "s2", "s1", "s0"),
+    ),
+    Odd(
+        "milliseconds-by-their-name",
+        parquet(
+            {
+                "listener": ["a", "b"] * 4,
+                "track": [f"t{n // 2}" for n in range(8)],
+                "played_ms": [1_700_000_000_000 - n for n in range(8)],
+                "length_ms": [180_000] * 8,
+            }
+        ),
+        ("time 'played_ms' (--time)", "milliseconds since 1970"),
+        ("t3", "t2", "t1", "t0"),
+    ),
+    Odd(
+        "two-columns-of-dates",
+        text(
+            [
+                "user,item,born,bought",
+                *(f"u{u},i{n},1980-01-01,2024-01-0{9 - n}" for n in range(4) for u in range(3)),
+            ]
+        ),
+        ("'born', 'bought' may be times", "name one with --time"),
+        ("i0", "i1", "i2", "i3"),
+    ),
+    Odd(
         "no-header",
         text([f"u{u}\ti{n}\t5\t{881_250_949 + n}" for n in reversed(range(4)) for u in range(3)]),
         ("the columns are numbered", "seconds since 1970"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import polars as pl
 
 from statewise.core.errors import DataError
 from statewise.core.tables.table import Note, Table
@@ -15,16 +18,22 @@ __all__ = ["Columns", "find_columns", "item_column"]
 _USER = (
     *("user", "userid", "uid", "customer", "customerid", "visitor", "visitorid", "reviewerid", "reviewer"),
     *("account", "accountid", "member", "memberid", "client", "clientid", "person", "session", "sessionid"),
+    *("listener", "listenerid", "viewer", "viewerid", "reader", "readerid", "buyer", "buyerid"),
 )
 _ITEM = (
     *("item", "itemid", "iid", "product", "productid", "movie", "movieid", "asin", "sku", "article"),
     *("articleid", "track", "trackid", "song", "songid", "artist", "artistid", "book", "bookid", "isbn"),
     *("video", "videoid", "page", "url", "business", "businessid", "venue", "venueid", "game", "gameid"),
+    *("film", "filmid", "listing", "listingid", "recipe", "recipeid", "course", "courseid", "poi", "poiid"),
 )
 _TIME = (
     *("timestamp", "time", "ts", "datetime", "date", "eventtime", "unixreviewtime", "reviewtime"),
     *("createdat", "created", "ratedat", "visited", "pos", "position", "order", "step", "index"),
 )
+_DATED = r"^\d{4}-\d{2}-\d{2}([T ]|$)"
+_WHEN = re.compile(r"(^|[_\W])(at|ts|ms|us|when|day)$|(time|date|timestamp|At)$")
+_EPOCH = 2 * 10**8
+"""Seconds since 1970 from which a number in a column named like a time is taken for one (1976)."""
 _UNNAMED = re.compile(r"column_\d+")
 
 
@@ -56,6 +65,10 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
     for role, words in (("user", _USER), ("item", _ITEM), ("time", _TIME)):
         if chosen[role] is None and (role != "time" or want_time):
             chosen[role] = _by_name(names, words, chosen)
+    several: list[str] = []
+    if want_time and chosen["time"] is None:
+        several = [name for name in names if name not in chosen.values() and _like_times(table, name)]
+        chosen["time"] = several[0] if len(several) == 1 else None
     for role in ("user", "item"):
         if chosen[role] is None:
             raise DataError(
@@ -65,7 +78,22 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
                 expected=f"a column called '{role}' or '{role}_id'",
                 fix=f"name it: --{role} COLUMN; if the first row is data, give --no-header",
             )
-    return _settled(chosen, want_time)
+    return _settled(chosen, want_time, several)
+
+
+def _like_times(table: Table, name: str) -> bool:
+    """Whether a column holds dates, or is named like a time and holds numbers that are some since 1970."""
+    column = table.frame[name].drop_nulls().head(200)
+    if column.dtype.is_temporal():
+        return True
+    if not len(column):
+        return False
+    if column.dtype == pl.String:
+        if bool(column.str.strip_chars().str.contains(_DATED).all()):
+            return True
+        column = column.cast(pl.Int64, strict=False)
+    called = _WHEN.search(name.partition(":")[0]) is not None
+    return called and column.dtype.is_integer() and not column.has_nulls() and bool((column > _EPOCH).all())
 
 
 def _by_name(names: list[str], words: tuple[str, ...], chosen: dict[str, str | None]) -> str | None:
@@ -96,11 +124,13 @@ def _by_place(table: Table, chosen: dict[str, str | None], want_time: bool) -> C
     return _settled(chosen, want_time)
 
 
-def _settled(chosen: dict[str, str | None], want_time: bool) -> Columns:
+def _settled(chosen: dict[str, str | None], want_time: bool, several: Sequence[str] = ()) -> Columns:
     user, item, time = chosen["user"], chosen["item"], chosen["time"]
     assert user is not None  # settled above, or refused
     assert item is not None
-    if time is None and want_time:
+    if time is None and len(several) > 1:
+        order = f"{named(list(several))} may be times: name one with --time; until then the rows are in order"
+    elif time is None and want_time:
         order = "no column tells the time: the order of the rows is the order of the events (--time)"
     elif time is None:
         order = "the order of the rows is the order of the events, as asked (--time none)"
