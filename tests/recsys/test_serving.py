@@ -202,6 +202,8 @@ def test_the_rough_sweep_misses_nothing(monkeypatch: pytest.MonkeyPatch):
     table[500:520] = 9 + 1e-5 * rng.normal(size=(20, 16))
     bias[500:520] = 0
     search = Exhaustive(table, bias)
+    if search._rough is None:
+        pytest.skip("this processor does not sum products of bf16 in float32")
     for said in (np.ones(16, dtype=np.float32), *rng.normal(size=(30, 16)).astype(np.float32)):
         whole = search.scores(said, np.arange(len(table)))
         barred = np.argsort(-whole)[:3]

@@ -58,7 +58,8 @@ class Recommender:
 def split_of(one: Recommender) -> Split:
     """Its log cut as it was for the fit."""
     facts = one.facts
-    return make_split(one.log, facts["split"], period=facts["period"], periods=facts["periods"])
+    # runs that do not say how many periods test were made when one did
+    return make_split(one.log, facts["split"], period=facts["period"], periods=facts.get("periods", 1))
 
 
 def save_recommender(path: Path, one: Recommender) -> Path:

@@ -34,9 +34,17 @@ class Exhaustive:
     def __init__(self, table: np.ndarray, bias: np.ndarray) -> None:
         self.table, self.bias = (np.ascontiguousarray(part, dtype=np.float32) for part in (table, bias))
         self._fine, self._bias = torch.from_numpy(self.table), torch.from_numpy(self.bias)
-        self._rough = self._fine.bfloat16() if len(table) > _SMALL else None
         width = table.shape[1]
         self._error = (2**-8 + 2**-9 + width * 2**-20) * float(self._fine.norm(dim=1).max())
+        self._rough = self._fine.bfloat16() if len(table) > _SMALL else None
+        if self._rough is not None and not self._keeps_the_bound(self._rough):
+            self._rough = None
+
+    def _keeps_the_bound(self, rough: torch.Tensor) -> bool:
+        """Whether this processor sums products of bf16 in float32: one item is tried with all."""
+        h = self._fine[0]
+        error = (rough @ h.bfloat16()).float() - self._fine @ h
+        return float(error.abs().max()) <= self._error * float(h.norm())
 
     def search(self, said: np.ndarray, k: int, barred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The k best items that are not barred, and their scores; equal scores by the code of the item.
