@@ -18,7 +18,7 @@ from statewise.rl.environments.make import EnvironmentSpec, make
 from statewise.rl.fitted import Fitted
 from statewise.rl.models import MODELS
 from statewise.rl.online import Learner, Plan, learn
-from statewise.rl.saved import save_policy
+from statewise.rl.saved import load_policy, save_policy
 from statewise.rl.settings import FitSettings
 from statewise.rl.starting import start_from
 
@@ -76,6 +76,13 @@ def check(settings: FitSettings) -> str:
     name, model, values = chosen_model(settings)
     if not settings.from_data:
         from_dict(config_class(model), values, where=f"model {name}")
+        if getattr(model, "needs_start", False) and settings.init is None:
+            raise ConfigError(
+                f"'{name}' goes on from a policy that was learnt from data",
+                where="--init",
+                expected="a run of ds4",
+                fix="rl fit DATA --model ds4 --out RUN, then rl fit ENV --model ds4-online --init RUN",
+            )
         make(EnvironmentSpec(id=settings.what, options=settings.env_options)).close()
     return fingerprint_of(settings)
 
@@ -112,8 +119,7 @@ def _fit_online(
             expected="cpu",
             fix="leave --device out; models learnt from data train on a GPU",
         )
-    learner: Learner = model(config, spec, settings.seed)
-    start_from(settings.init, learner.network, name)
+    learner = _learner(name, model, config, spec, settings)
     parameters = sum(parameter.numel() for parameter in learner.network.parameters())
     plan = _plan(config, spec, settings)
     if say is not None:
@@ -139,6 +145,15 @@ def _fit_online(
         parameters=parameters,
         steps=learner.steps,
     )
+
+
+def _learner(name: str, model: Any, config: Any, spec: EnvironmentSpec, settings: FitSettings) -> Learner:
+    """A fresh learner, with the weights of an earlier run where one is named."""
+    if getattr(model, "needs_start", False) and settings.init is not None:
+        return model(config, spec, settings.seed, load_policy(settings.init))
+    learner: Learner = model(config, spec, settings.seed)
+    start_from(settings.init, learner.network, name)
+    return learner
 
 
 def _plan(config: Any, spec: EnvironmentSpec, settings: FitSettings) -> Plan:

@@ -50,6 +50,13 @@ MODELS = Registry(
             year=2023,
             facts={"learns": "from data", "memory": "s4d"},
         ),
+        "ds4-online": Entry(
+            target="statewise.rl.finetune.learner:DS4Online",
+            summary="a ds4 that goes on in the environment: actor and critic from stored states",
+            paper="Bar-David et al., Decision S4: Efficient Sequence-Based RL via State Spaces Layers",
+            year=2023,
+            facts={"learns": "in an environment", "memory": "s4d"},
+        ),
         "dt": Entry(
             target="statewise.rl.models.dt:DT",
             summary="causal transformer over a window of returns, observations and actions",
