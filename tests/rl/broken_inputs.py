@@ -198,5 +198,12 @@ CASES = [
         words("record", "expert", "--env", "tmaze", "--out", "x.avi"),
         (".avi", ".gif"),
     ),
+    Broken("set of an unknown name", words("data", "pendulum-mediun"), ("did you mean 'pendulum-medium'?",)),
+    Broken("episodes of no file", words("export", "gone.npz", "--format", "minari"), ("gone.npz", "no such")),
+    Broken(
+        "nothing to go on from",
+        words("fit", "Pendulum-v1", "--model", "ds4-online"),
+        ("--init", "rl fit DATA"),
+    ),
     Broken("film of nothing", words("record", "random"), ("--env",)),
 ]

@@ -120,6 +120,9 @@ def test_collect_describe_and_learn(folder: Path, capsys):
         assert [one["policy"] for one in fitted["policies"]][1:] == ["random", "expert (scripted)"]
     exported = run(capsys, "export", "runs/cartpole-v1-expert-v0-ds4-small")
     assert exported["x"] == [1, 4 + 2 + 2]
+    copied = run(capsys, "export", collected["path"], "--format", "minari", "copy-v0")
+    assert (copied["episodes"], copied["repeated"]) == (6, 0)
+    assert run(capsys, "data", "copy-v0")["return, mean"] == told["return, mean"]
     assert app.run(["export", "runs/cartpole-v1-expert-v0-dt-small"]) == 2
     assert "constant size" in capsys.readouterr().err
 
@@ -161,6 +164,9 @@ def test_lists(capsys):
     assert [one["name"] for one in run(capsys, "models")["models"]] == list(MODELS)
     assert [one["name"] for one in run(capsys, "envs")["environments"]] == list(ENVIRONMENTS)
     assert run(capsys, "envs", "CartPole-v1")["classes"] == 2
+    named = run(capsys, "data")["datasets"]
+    assert list(run(capsys, "data", "pendulum-medium")["datasets"]) == ["pendulum-medium"]
+    assert {name.partition("-")[0] for name in named} == {"pendulum", "cartpole"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -170,4 +176,4 @@ def test_a_model_has_a_page(name: str):
     assert name in page.read_text(encoding="utf-8")
 
 
-PAGES = {name: "ppo" for name in MODELS if name.endswith("-ppo")} | {"percent-bc": "bc"}
+PAGES = {name: "ppo" for name in MODELS if name.endswith("-ppo")} | {"percent-bc": "bc", "ds4-online": "ds4"}

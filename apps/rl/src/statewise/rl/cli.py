@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from statewise.core.cli.app import App
+from statewise.core.cli.console import Console
 from statewise.core.cli.options import Budget, Device, Out, Resume, Seed, Terminal, Threads, at_least
 from statewise.rl import __version__
 
@@ -267,17 +268,32 @@ def record(
 
 
 @app.command
-def data(path: Path, /, *, console: Terminal) -> None:
-    """Describe a file of recorded episodes: their number, returns, spaces and environment.
+def data(name: str | None = None, path: Path | None = None, /, *, console: Terminal) -> None:
+    """List the named sets, describe a file of recorded episodes, or check a local copy of a named set.
 
     Read are .npz files with the arrays obs, act, rew, term, trunc and ep, and HDF5 files in the layout of
     Minari, by the file or by the directory of the set.
 
     Example: rl data data/cartpole-v1-expert-v0
 
+    Example: rl data pendulum-medium ~/sets/pendulum-medium.npz
+
     Args:
-        path: The file.
+        name: A file to describe, or the name of a set.
+        path: A local file to compare with the sha256 of that set.
     """
+    from statewise.core.cli.catalogue import list_datasets
+    from statewise.rl.datasets import DATASETS
+
+    file = name is not None and (Path(name).exists() or Path(name).name != name or "." in name)
+    if name is None or path is not None or not file:
+        list_datasets(DATASETS, console, name, path)
+    else:
+        _describe(Path(name), console)
+
+
+def _describe(path: Path, console: Console) -> None:
+    """The table of a data file."""
     from statewise.rl.data.trajectories import read
 
     found = read(path)
@@ -304,35 +320,60 @@ def data(path: Path, /, *, console: Terminal) -> None:
 
 @app.command
 def export(
-    run: Path,
+    source: Path,
     out: Annotated[Path | None, Parameter(show_default=False)] = None,
     /,
     *,
-    format: Literal["onnx", "pt2"] = "onnx",
+    format: Literal["onnx", "pt2", "minari"] = "onnx",
     batch_size: Count = 1,
     console: Terminal,
 ) -> None:
     """Write a policy's step for other runtimes: observation and state in, action and next state out.
 
+    With --format minari it writes recorded episodes instead: those of a data file, or the experience that a
+    run of drama has kept.
+
     Example: rl export runs/CartPole-v1-s5-ppo policy.onnx
 
+    Example: rl export cartpole-medium.npz --format minari
+
     Args:
-        run: Run directory.
-        out: File to write; by default policy.onnx or policy.pt2 in the run. A description stands beside it.
-        format: onnx, or pt2 for torch.export.load.
+        source: Run directory; for minari a data file too.
+        out: File to write; by default policy.onnx or policy.pt2 in the run, a description beside it. For
+            minari the directory of the set, by default data/NAME-v0.
+        format: onnx, pt2 for torch.export.load, or minari for episodes.
         batch_size: How many environments it steps side by side.
     """
+    if format == "minari":
+        _export_episodes(source, out or Path("data") / f"{source.stem or 'set'}-v0", console)
+        return
     from statewise.rl.exporting import export_policy
     from statewise.rl.saved import load_policy
 
-    path = run / f"policy.{format}" if out is None else out
-    exported = export_policy(load_policy(run), path, batch_size=batch_size, format=format)
+    path = source / f"policy.{format}" if out is None else out
+    exported = export_policy(load_policy(source), path, batch_size=batch_size, format=format)
     console.say(
         f"{path}: x {list(exported.x)}, {len(exported.state)} tensors of state; "
         f"{path.with_suffix('.json')} says what they are"
     )
     state = [port.input for port in exported.state]
     console.result({"path": str(path), "x": list(exported.x), "state": state})
+
+
+def _export_episodes(source: Path, out: Path, console: Console) -> None:
+    """Episodes for Minari."""
+    from dataclasses import asdict
+
+    from statewise.rl.data.to_minari import to_minari
+
+    done = to_minari(source, out)
+    console.say(f"{done.path}: {done.episodes} episodes, {done.steps:,} steps")
+    if done.repeated:
+        console.say(
+            f"{done.repeated} episodes do not have the observation after their last action: "
+            "the one before stands in for it"
+        )
+    console.result(asdict(done) | {"path": str(done.path)})
 
 
 @app.command
