@@ -27,7 +27,7 @@ SEEDS = (0, 1, 2)
 EPISODES = 20
 VIEWS = {
     "full": {"cartpole": ("CartPole-v1", ()), "pendulum": ("Pendulum-v1", ())},
-    "no velocities": {"cartpole": ("masked-cartpole", (0, 2))},
+    "no velocities": {"cartpole": ("masked-cartpole", (0, 2)), "pendulum": ("masked-pendulum", (0, 1))},
 }
 RECIPES = {
     "ds4": ("ds4-small", 300, {}),
@@ -48,6 +48,8 @@ CELLS = [
     ("cartpole-replay", "no velocities"),
     ("pendulum-medium", "full"),
     ("pendulum-replay", "full"),
+    ("pendulum-medium", "no velocities"),
+    ("pendulum-replay", "no velocities"),
 ]
 DELAYED = ("cartpole-replay", "delayed reward")
 
@@ -60,7 +62,8 @@ PROTOCOL = {
     "bc: 1000 steps of 64 states",
     "models": "ds4: 2 layers, H = 48, N = 32; dt: 2 layers, E = 64, 1 head, K = 20; "
     "bc: 2 hidden layers of 256",
-    "no velocities": "of CartPole's observation the position and the angle are kept",
+    "no velocities": "of CartPole's observation the position and the angle are kept, of Pendulum's the sine "
+    "and the cosine",
     "delayed reward": "all reward of an episode is given in its last step, in the data only",
     "budget": "short trainings, of ten CPU seconds or so each: a comparison at equal, small cost",
     "threads": "one",
