@@ -18,6 +18,7 @@ from statewise.vision.video.clips import open_clips, read_clip
 from statewise.vision.video.metrics import frame_scores
 from statewise.vision.video.models import VIDEO_MODELS, build_video
 from statewise.vision.video.models.frame_model import rollout
+from statewise.vision.video.models.pfgnet import PeripheralMixer, frequencies
 from statewise.vision.video.moving import moving_clips
 from statewise.vision.video.settings import VideoSettings
 from statewise.vision.video.task import baseline_scores
@@ -26,6 +27,7 @@ SMALL = {
     "convs5": {"d_model": 6, "d_state": 8, "depth": 2},
     "convlstm": {"d_model": 6, "depth": 2},
     "fernn": {"d_model": 4, "depth": 1},
+    "pfgnet": {"d_model": 4, "depth": 1, "window": 3, "kernels": (3, 5)},
 }
 DIGITS = np.random.default_rng(0).integers(0, 255, (5, 8, 8), dtype=np.uint8)
 
@@ -121,6 +123,43 @@ def test_convlstm_equals_its_equations():
         wanted.append(h)
     start = (torch.zeros_like(h), torch.zeros_like(h))
     torch.testing.assert_close(layer(x, start)[0], torch.stack(wanted, 1), rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_pfgnet_chooses_its_kernels_by_local_frequency():
+    mixer = PeripheralMixer(2, (3, 5)).double()
+    mixer.beta.normal_()
+    u = torch.randn(1, 2, 6, 7, dtype=torch.float64)
+    padded = F.pad(u, (1, 1, 1, 1))[0]
+    maps = torch.zeros(3, 6, 7, dtype=torch.float64)
+    for i in range(6):
+        for j in range(7):
+            w = padded[:, i : i + 3, j : j + 3]
+            right = (w[:, :, 2] - w[:, :, 0]) @ w.new_tensor([1.0, 2.0, 1.0])
+            down = (w[:, 2] - w[:, 0]) @ w.new_tensor([1.0, 2.0, 1.0])
+            curved = w[:, 0, 1] + w[:, 2, 1] + w[:, 1, 0] + w[:, 1, 2] - 4 * w[:, 1, 1]
+            maps[0, i, j] = (right**2 + down**2 + 1e-6).sqrt().mean()
+            maps[1, i, j] = curved.abs().mean()
+            maps[2, i, j] = (w**2).mean((1, 2)).sub(w.mean((1, 2)) ** 2).mean()
+    torch.testing.assert_close(frequencies(u)[0], maps, rtol=0, atol=1e-12)
+    shares = torch.softmax(mixer.choice(maps[None]), 1)
+    wanted = torch.zeros_like(u)
+    for n in range(2):
+        square = mixer.across[n].weight * mixer.along[n].weight
+        large = F.conv2d(u, square, padding=square.shape[-1] // 2, groups=2)
+        wanted += shares[:, n, None] * (large - mixer.beta[n].tanh() * mixer.centre[n](u))
+    torch.testing.assert_close(mixer(u), wanted, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_pfgnet_sees_a_window():
+    model = small("pfgnet")
+    frames = torch.rand(1, 6, 1, 8, 8)
+    before = model(frames)[0]
+    frames[:, 2] = 0
+    after = model(frames)[0]
+    same = [torch.equal(before[:, t], after[:, t]) for t in range(6)]
+    assert same == [True, True, False, False, False, True]
 
 
 def test_figures_of_frames():

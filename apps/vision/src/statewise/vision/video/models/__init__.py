@@ -36,6 +36,12 @@ VIDEO_MODELS = Registry(
             paper="Keller, Flow Equivariant Recurrent Neural Networks",
             year=2025,
         ),
+        "pfgnet": Entry(
+            target=f"{_HERE}.pfgnet:PFGNet",
+            summary="convolutions over a window of frames, large kernels chosen by local frequency",
+            paper="Cai et al., PFGNet: A Fully Convolutional Frequency-Guided Peripheral Gating Network",
+            year=2026,
+        ),
     },
     group=_HERE,
 )
