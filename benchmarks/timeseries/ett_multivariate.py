@@ -15,8 +15,11 @@ import numpy as np
 import torch
 
 from benchmarks.results import Column, Ledger, Result, Table, data_file, fingerprint, publish, versions
+from benchmarks.timeseries.exchange import chosen_forecasts, counted, errors
 from benchmarks.timeseries.nlinear_ett import HORIZONS, HOUR, PERIOD, TEST, TRAIN, VALIDATION, load
 from statewise.core.config import config_class
+from statewise.timeseries import auto
+from statewise.timeseries.config import AutoConfig, BacktestConfig
 from statewise.timeseries.forecaster import Context, Forecaster
 from statewise.timeseries.models import MODELS
 from statewise.timeseries.panel import Panel
@@ -40,6 +43,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mamba": {"learning_rate": 3e-4},
 }
 """Methods in the order they are measured, and what differs from their defaults."""
+AUTO = AutoConfig(
+    methods=("nlinear", "dlinear"), budget=None, backtest=BacktestConfig(dense=300, values=10**8)
+)
+"""`auto` without networks: what a minute of a CPU allows it here."""
 EPOCHS = {"chimera": 2, "itransformer": 2, "tpgn": 2}
 """Passes over the training windows of a network; one where nothing is said."""
 PAPERS = {"nlinear": 0.413, "dlinear": 0.423, "patchtst": 0.417}
@@ -58,6 +65,8 @@ PROTOCOL = {
     "linear methods": "closed form on the training rows, strength chosen within them",
     "linear map beside": "Chimera, LRU, S5, GLA and Mamba add their output to a linear map that starts at "
     "the ridge solution of the training rows",
+    "auto": "naive and linear methods, their lookback chosen too, and a blend; chosen on folds of the "
+    "training rows and on the validation rows, then fitted on both and tested; no network takes part",
     "threads": "one; seconds are CPU time of a shared machine: an order of magnitude",
 }
 
@@ -68,12 +77,14 @@ def main() -> None:
     path = data_file("timeseries/ETTh1.csv")
     panel = load(path)
     ledger = Ledger(NAME, key=("method", "horizon"))
-    for name in SETTINGS if only is None else [only]:
+    for name in (*SETTINGS, auto.AUTO) if only is None else [only]:
         for horizon in HORIZONS:
             if ledger.find(method=name, horizon=horizon) is None:
-                ledger.add(measure(name, panel, horizon))
+                run = measure_auto if name == auto.AUTO else measure
+                ledger.add(run(name, panel, horizon))
                 print(ledger.rows[-1], flush=True)
-    found = [ledger.find(method=name, horizon=horizon) for name in SETTINGS for horizon in HORIZONS]
+    names = (*SETTINGS, auto.AUTO)
+    found = [ledger.find(method=name, horizon=horizon) for name in names for horizon in HORIZONS]
     rows = [row for row in found if row is not None]
     publish(report(rows))
 
@@ -94,20 +105,53 @@ def measure(name: str, panel: Panel, horizon: int) -> dict[str, Any]:
     origins = np.arange(VALIDATION, TEST - horizon + 1)
     forecasts = method.predict(panel.head([TEST] * len(panel)), [origins] * len(panel))
     done = time.process_time()
-    truth = [np.lib.stride_tricks.sliding_window_view(s.values, horizon)[origins] for s in panel.series]
-    errors = np.stack(forecasts) - np.stack(truth)
+    mse, mae = errors(np.stack(forecasts), panel, origins)
     weights = [array.size for key, array in method.state().items() if key.startswith(("weights.", "maps"))]
     return {
         "method": name,
         "horizon": horizon,
         "seed": 0,
-        "mse": float(np.mean(errors**2)),
-        "mae": float(np.mean(np.abs(errors))),
+        "mse": mse,
+        "mae": mae,
         "windows": len(origins),
         "parameters": sum(weights),
         "fit_seconds": round(fitted - begin, 1),
         "forecast_seconds": round(done - fitted, 1),
     }
+
+
+def measure_auto(name: str, panel: Panel, horizon: int) -> dict[str, Any]:
+    """What `auto` chooses before the test rows, over all test windows."""
+    context = Context(horizon=horizon, period=PERIOD, frequency=HOUR, threads=1)
+    whole = panel.head([TEST] * len(panel))
+    begin = time.process_time()
+    result = auto.run(whole, context, AUTO)
+    fitted = time.process_time()
+    origins = np.arange(VALIDATION, TEST - horizon + 1)
+    made = chosen_forecasts(result, whole, VALIDATION, origins, context)
+    done = time.process_time()
+    mse, mae = errors(made, whole, origins)
+    return {
+        "method": name,
+        "horizon": horizon,
+        "seed": 0,
+        "mse": mse,
+        "mae": mae,
+        "windows": len(origins),
+        "parameters": None,
+        "fit_seconds": round(fitted - begin, 1),
+        "forecast_seconds": round(done - fitted, 1),
+        "chosen": described(result),
+    }
+
+
+def described(result: auto.AutoResult) -> str:
+    """The choice; of a blend its weights."""
+    blend = result.portfolio.methods.get("blend")
+    if blend is None:
+        return counted(result)
+    weights = ", ".join(f"{w:.2f} {name}" for name, w in blend.config.weights.items())
+    return f"{counted(result)}: {weights}"
 
 
 def averages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,6 +179,13 @@ def report(rows: list[dict[str, Any]]) -> Result:
         f" Chimera averages {chimera:.4f}, ridge NLinear, from whose solution it starts, {ridge:.4f}; a "
         f"secondary source gives {CHIMERA:.3f} for Chimera's paper."
     )  # fmt: skip
+    own = next((line["mse"] for line in whole if line["method"] == auto.AUTO), None)
+    single = min(line["mse"] for line in whole if line["method"] != auto.AUTO)
+    said += (
+        ""
+        if own is None
+        else f" `auto` averages {own:.4f}, {own / single - 1:+.1%} to the best single method."
+    )
     return Result(
         benchmark=NAME,
         title="ETTh1, seven series: all families of methods under one protocol",
@@ -180,6 +231,7 @@ FITS = (
     Column(key="parameters", label="parameters"),
     Column(key="fit_seconds", label="fit, s", format=".1f"),
     Column(key="forecast_seconds", label="forecasts, s", format=".1f"),
+    Column(key="chosen", label="chosen"),
 )
 
 if __name__ == "__main__":

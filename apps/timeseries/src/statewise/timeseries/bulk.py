@@ -88,7 +88,8 @@ def _with_ray(run: str, store: str, out: str, block: int, begins: list[int], wor
         raise MissingExtraError("ray", "statewise-core[ray]", "spreading a bulk prediction") from None
     started = not ray.is_initialized()
     if started:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        # one more than the actors hold, for the tasks that hand the blocks out
+        ray.init(num_cpus=workers + 1, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         blocks: Any = ray.data.from_items([{"begin": begin} for begin in begins])
         strategy = ray.data.ActorPoolStrategy(size=workers)
