@@ -19,6 +19,7 @@ and reads each axis both ways, normalised. Sizes of the presets are ours.
 from __future__ import annotations
 
 import functools
+import operator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,7 +113,7 @@ class LightNetMixer(nn.Module):
             self._kept(keys[:, one].to(x.dtype), F.linear(x[:, one], of_v), [t[one] for t in turns])
             for one in slices
         )
-        memory = functools.reduce(torch.add, kept)
+        memory = functools.reduce(operator.add, kept)
         read = [self._read(x[:, one], of_q, memory, [t[one] for t in turns]) for one in slices]
         return read[0] if len(read) == 1 else torch.cat(read, 1)
 

@@ -49,5 +49,5 @@ class RMSNorm(nn.RMSNorm):
         x = x.to(torch.promote_types(x.dtype, weight.dtype))
         exact = weight.dtype in (torch.float32, torch.float64)
         if exact and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _Normalised.apply(x, weight, self.eps)
+            return _Normalised.apply(x, weight, self.eps)  # pyright: ignore[reportReturnType]
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)

@@ -149,8 +149,29 @@ class Block(nn.Module):
         return z + self.scales[1] * self.second_response(self.out(F.silu(gate) * self.local(value)))
 
 
+class Scale(nn.Module):
+    """A kernel of k x k made of its row and its column, a 3 x 3 and the place itself, then fewer channels.
+
+    Args:
+        channels: of z.
+        k: odd.
+        width: channels out.
+    """
+
+    def __init__(self, channels: int, k: int, width: int) -> None:
+        super().__init__()
+        self.line = nn.Sequential(_depthwise(channels, (1, k)), _depthwise(channels, (k, 1)))
+        self.small, self.place = _depthwise(channels, (3, 3)), _depthwise(channels, (1, 1))
+        nn.init.dirac_(self.place.weight, groups=channels)
+        self.narrow = nn.Conv2d(channels, width, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, D, y, x) to (B, width, y, x)."""
+        return self.narrow(self.line(z) + self.small(z) + self.place(z))
+
+
 class MultiScale(nn.Module):
-    """The start: kernels of 3, 5 and 7, each made of its row, its column, a 3 x 3 and the place.
+    """The start of the blocks: kernels of 3, 5 and 7 side by side, a third of the channels each.
 
     Args:
         channels: of z.
@@ -159,20 +180,13 @@ class MultiScale(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         third = channels // 3
-        self.parts = nn.ModuleList()
-        for k, width in zip((3, 5, 7), (channels - 2 * third, third, third), strict=True):
-            line = nn.Sequential(_depthwise(channels, (1, k)), _depthwise(channels, (k, 1)))
-            small, place = _depthwise(channels, (3, 3)), _depthwise(channels, (1, 1))
-            nn.init.dirac_(place.weight, groups=channels)
-            self.parts.append(nn.ModuleList([line, small, place, nn.Conv2d(channels, width, 1)]))
+        widths = (channels - 2 * third, third, third)
+        self.scales = nn.ModuleList(Scale(channels, k, w) for k, w in zip((3, 5, 7), widths, strict=True))
         self.norm = nn.GroupNorm(1, channels)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D, y, x) to the same."""
-        found = []
-        for line, small, place, narrow in self.parts:
-            found.append(narrow(line(z) + small(z) + place(z)))
-        return F.gelu(self.norm(torch.cat(found, 1)))
+        return F.gelu(self.norm(torch.cat([scale(z) for scale in self.scales], 1)))
 
 
 class PFGNet(FrameModel):
