@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -38,7 +39,7 @@ HELD_OUT = (
 """Kinds of noise in extra/ that choose the weights and do not train them."""
 APART = 8
 """Of the speakers of LibriSpeech in extra/, every eighth chooses and does not train."""
-BATCHES = {
+BATCHES: dict[str, tuple[int, float, float, Literal["fp32", "bf16"]]] = {
     "recurrent-mask-gru": (16, 2.0, 1.2e-3, "bf16"),
     "frcrn-tiny-causal": (6, 1.5, 2e-3, "fp32"),
 }

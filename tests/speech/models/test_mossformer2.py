@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import nn
 
 from statewise.core.train import FitConfig, fit
 from statewise.speech import pretrained
@@ -18,6 +17,7 @@ from statewise.speech.mixing import Mixer, MixingConfig
 from statewise.speech.models import build
 from statewise.speech.models.mossformer2 import MossFormer2, MossFormer2Config
 from statewise.speech.models.mossformer_parts import GatedAttention, Rotary
+from statewise.speech.models.separator import Separator
 from statewise.speech.separation import (
     OVERLAP,
     WINDOW,
@@ -93,12 +93,11 @@ def test_training_separates_two_voices_better_than_the_mixture():
     assert task.validate(task.model)["valid_si_sdr_gain"] > before + 1
 
 
-class Swapping(nn.Module):
+class Swapping(Separator):
     """A perfect separator of a tone at +1 and one at -1 s, whose outputs come in another order every time."""
 
     def __init__(self, rate: int, sources: np.ndarray) -> None:
-        super().__init__()
-        self.config = MossFormer2Config(sample_rate=rate, **SMALL)
+        super().__init__(MossFormer2Config(sample_rate=rate, **SMALL))
         self.sources, self.at, self.calls = torch.from_numpy(sources), 0, 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
