@@ -173,6 +173,21 @@ def test_state_keeps_its_form_and_precision(case: str, dtype: torch.dtype) -> No
     assert type(second) is type(first) is type(third)
 
 
+@each(sequential=False)
+def test_autocast_trains_and_leaves_the_state_its_precision(case: str) -> None:
+    layer = make(case)
+    x = inputs(layer).requires_grad_()
+    exact = layer(x)[0].detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        y, state = layer(x)
+    assert float((y.detach() - exact).abs().max()) < 0.05 * max(1.0, float(exact.abs().max()))
+    kinds = [leaf.dtype for leaf in leaves(layer.initial_state(B))]
+    assert [leaf.dtype for leaf in leaves(state)] == kinds
+    grads = gradients((y, state), [x, *layer.parameters()])
+    assert all(bool(grad.isfinite().all()) for grad in grads)
+    assert any(bool(grad.any()) for grad in grads)
+
+
 @each(streaming=False, sequential=False)
 def test_a_layer_that_reads_both_ways_says_so(case: str) -> None:
     layer = make(case)

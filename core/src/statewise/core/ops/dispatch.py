@@ -18,7 +18,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -188,6 +188,9 @@ class Op:
             twice = gradient is None and torch.is_grad_enabled()
             if traced or twice or not _PLAIN.issuperset(map(type, arguments)):
                 return registered(*arguments)
+            if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+                with torch.autocast(_device(arguments), enabled=False):  # states stay as precise as they are
+                    return direct(*arguments)
             return direct(*arguments)
 
         return call
@@ -217,6 +220,11 @@ def _function(
 
     parts = {"forward": staticmethod(forward), "backward": staticmethod(gradient)}
     return type(name, (torch.autograd.Function,), parts)
+
+
+def _device(arguments: Sequence[Any]) -> str:
+    """The type of the device of the first tensor."""
+    return next(argument for argument in arguments if isinstance(argument, Tensor)).device.type
 
 
 def _wished() -> str | None:
