@@ -2,10 +2,15 @@
 
 The rows also go into the pages of docs/layers (`benchmarks.core.layer_pages`). `gru` runs in every round
 beside each layer, so that a busy machine disturbs both alike.
+
+    python -m benchmarks.core.layers [--keep]
+
+With `--keep` the rows of the committed document count as finished, so that only new layers are measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable
@@ -29,17 +34,28 @@ ANCHOR = "gru"
 SETTINGS: dict[str, dict[str, Any]] = {
     "attention": {"window": LENGTH},
     "chimera2d": {"variates": 8},
+    "chimera2d-companion": {"variates": 8},
     "convs5": {"height": 8, "width": 8},
     "plstm2d": {"heads": 2},
 }
 """What differs from the defaults; d_model is `WIDTH` everywhere."""
-SHAPES = {"chimera2d": (4, 64, 8, WIDTH), "convs5": (1, 32, 8, 8, WIDTH), "plstm2d": (4, 16, 16, WIDTH)}
+SHAPES = {
+    "chimera2d": (4, 64, 8, WIDTH),
+    "chimera2d-companion": (4, 64, 8, WIDTH),
+    "convs5": (1, 32, 8, 8, WIDTH),
+    "plstm2d": (4, 16, 16, WIDTH),
+}
 """Inputs of layers with more axes than (B, L, D); a token is then a variate, a pixel or a node."""
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keep", action="store_true", help="count the committed rows as finished")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     ledger = Ledger(NAME, key=("layer",))
+    if arguments.keep:
+        ledger.keep_committed(lambda row: row["layer"] in LAYERS)
     for name in LAYERS:
         if LAYERS[name].origin == "statewise" and ledger.find(layer=name) is None:
             ledger.add(measure(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from statewise.core.layers import build, plstm2d
 from statewise.core.ops import use_backend
@@ -158,3 +159,60 @@ def test_plstm2d_has_as_many_parameters_as_the_paper_tiny_model_needs() -> None:
     patches, positions, head = 16 * 16 * 3 * 192 + 192, 14 * 14 * 192, 4 * 192 * 1000 + 1000
     mlp = 2 * 4 * 192 * 192 + 4 * 192 + 192
     assert patches + positions + head + 192 + 6 * sum(counts) + 12 * (2 * 192 + mlp) == 6_314_404
+
+
+def test_companion_is_the_recurrence_written_out():
+    torch.manual_seed(0)
+    layer = build("chimera2d-companion", d_model=2, variates=4, d_inner=3, d_state=3).double()
+    x = torch.randn(2, 5, 4, 2, dtype=torch.float64)
+    u, gate = layer.inputs(x).chunk(2, -1)
+    u = F.silu(u)
+    z = layer.D * u
+    for number, direction in enumerate(layer.directions):
+        seen = u.flip(-2) if number else u
+        read = companion_loop(direction, seen)
+        z = z + (read.flip(-2) if number else read)
+    torch.testing.assert_close(layer(x)[0], layer.out(F.silu(gate) * z), rtol=0, atol=1e-12)
+
+
+def companion_loop(direction, u):
+    """C1 h1 + C2 h2 of one direction, a variate and a step at a time."""
+    (batch, length, variates, width), states = u.shape, direction.B.shape[-1]
+    p = direction.columns / direction.columns.abs().sum(-1, keepdim=True).clamp(min=1)
+    S = torch.zeros(2, width, states, states, dtype=u.dtype)
+    S[..., range(1, states), range(states - 1)] = 1
+    S[..., -1] += p
+    m, a4 = torch.sigmoid(direction.share), torch.exp(-torch.exp(direction.rate))
+    a3 = (1 - a4) * torch.tanh(direction.mix)
+    h1 = h2 = [torch.zeros(batch, width, states, dtype=u.dtype)] * variates
+    outputs = []
+    for t in range(length):
+        writes = u[:, t, :, None, :, None] * direction.B
+        new1, new2 = [], []
+        for v in range(variates):
+            carried = (m * S[0]) @ h1[v][..., None] + ((1 - m) * S[1]) @ h2[v][..., None]
+            new1.append(carried.squeeze(-1) + writes[:, v, 0])
+            above = a3 * new1[v - 1] + a4 * new2[v - 1] if v else 0.0
+            new2.append(above + writes[:, v, 1])
+        h1, h2 = new1, new2
+        c1, c2 = direction.C
+        outputs.append(torch.stack([(c1 * a + c2 * b).sum(-1) for a, b in zip(h1, h2, strict=True)], 1))
+    return torch.stack(outputs, 1)
+
+
+def test_companion_holds_an_autoregression():
+    """One channel whose column holds the coefficients continues the series that they describe."""
+    layer = build("chimera2d-companion", d_model=1, variates=1, d_state=3, both_ways=False).double()
+    direction, coefficients = layer.directions[0], torch.tensor([0.2, -0.3, 0.4], dtype=torch.float64)
+    with torch.no_grad():
+        direction.columns[0, 0] = coefficients.flip(0)
+        direction.share.fill_(40)  # m = 1
+        direction.B[0, 0] = torch.tensor([0.0, 0.0, 1.0])
+        maps = direction.maps(torch.float64)
+    h1 = h2 = torch.zeros(1, 1, 1, 3, dtype=torch.float64)
+    series, impulse = [0.0, 0.0, 0.0], torch.ones(1, 1, 1, dtype=torch.float64)
+    for t in range(12):
+        h1, h2 = direction.advance(maps, direction.writes(impulse * (t == 0), maps), h1, h2 * 0)
+        last = series[-3:]
+        series.append(sum(float(c) * y for c, y in zip(coefficients, reversed(last), strict=True)) + (t == 0))
+        assert float(h1[0, 0, 0, -1]) == pytest.approx(series[-1], abs=1e-12)

@@ -36,6 +36,13 @@ LAYERS = Registry(
             year=2024,
             facts={"ops": ("scan2d_edges", "depthwise_conv"), "streaming": True},
         ),
+        "chimera2d-companion": Entry(
+            target="statewise.core.layers.chimera2d_companion:Chimera2DCompanion",
+            summary="linear autoregressions over time, coupled along the variates",
+            paper="Behrouz et al., Chimera: Effectively Modeling Multivariate Time Series",
+            year=2024,
+            facts={"ops": (), "streaming": True},
+        ),
         "convs5": Entry(
             target="statewise.core.layers.convs5:ConvS5",
             summary="S5 over frames, with convolutions for its input and output maps",
@@ -137,14 +144,14 @@ LAYERS = Registry(
         "lightnet": Entry(
             target="statewise.core.layers.lightnet:LightNet",
             summary="linear attention whose memory is a softmax over the past, per key",
-            paper="Qin et al., You Only Scan Once: Multi-dimension Sequential Modeling with LightNet",
+            paper="Qin et al., You Only Scan Once: Efficient Multi-dimension Sequential Modeling",
             year=2024,
             facts={"ops": ("gated_linear_attention", "linear_scan"), "streaming": True},
         ),
         "lightnet-order-free": Entry(
             target="statewise.core.layers.lightnet:OrderFreeLightNet",
             summary="LightNet over whole sequences, the same for any order of the steps",
-            paper="Qin et al., You Only Scan Once: Multi-dimension Sequential Modeling with LightNet",
+            paper="Qin et al., You Only Scan Once: Efficient Multi-dimension Sequential Modeling",
             year=2024,
             facts={"ops": ("gated_linear_attention", "linear_scan"), "streaming": False},
         ),
@@ -214,7 +221,7 @@ LAYERS = Registry(
         "pgn": Entry(
             target="statewise.core.layers.pgn:PGN",
             summary="one linear look at the last inputs, gated against the present one",
-            paper="Jia et al., PGN: The RNN's New Successor is Effective for Long-Range Forecasting",
+            paper="Jia et al., PGN: The RNN's New Successor",
             year=2024,
             facts={"ops": (), "streaming": True},
         ),
