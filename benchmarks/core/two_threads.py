@@ -1,8 +1,7 @@
 """Two threads against one on large shapes: wall time, and whether a single bit of any result differs.
 
 The least times count: other work on the machine only ever adds. The load of the machine before and after is
-kept with the figures; above one waiting process wall times say little. Then look at the CPU time of the
-calling thread: what it falls by is what the operator hands to the other thread, whoever else wants that core.
+kept with the figures; above one waiting process they say little.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ COLUMNS = (
     Column(key="one_ms", label="one thread, least ms", format=".1f"),
     Column(key="two_ms", label="two threads, least ms", format=".1f"),
     Column(key="ratio", label="times as fast", format=".2f"),
-    Column(key="share", label="caller's CPU time, one over two", format=".2f"),
     Column(key="same_bits", label="same bits"),
 )
 
@@ -50,9 +48,8 @@ def main() -> None:
             ),
             versions=versions("statewise-core", "torch", "numba"),
             protocol={
-                "work": "forward, and all gradients from a given one of the output, float32",
-                "clock": f"wall time, and CPU time of the calling thread; one and two threads in turns, "
-                f"{ROUNDS} rounds, least times",
+                "work": "forward and all gradients, float32",
+                "clock": f"wall time, one and two threads in turns, {ROUNDS} rounds, least times",
                 "load": f"{load:.1f} processes at work or waiting (one-minute mean), {os.cpu_count()} cores",
             },
             rows=tuple(rows),
@@ -81,30 +78,27 @@ def cases() -> list[tuple[str, str, Callable[..., Any], list[Tensor]]]:
 
 def measure(name: str, shape: str, run: Callable[..., Any], inputs: list[Tensor]) -> dict[str, Any]:
     leaves = [tensor.requires_grad_() for tensor in inputs]
-    cotangent = torch.randn(run(*leaves)[0].shape)
 
     def results() -> list[Tensor]:
         y = run(*leaves)[0]
-        return [y, *torch.autograd.grad(y, leaves, cotangent)]
+        return [y, *torch.autograd.grad(y.sum(), leaves)]
 
-    outcomes, times, shares = {}, {1: [], 2: []}, {1: [], 2: []}
+    outcomes, times = {}, {1: [], 2: []}
     for threads in times:
         torch.set_num_threads(threads)
         outcomes[threads] = results()
     for _ in range(ROUNDS):
         for threads, spent in times.items():
             torch.set_num_threads(threads)
-            begun, worked = time.perf_counter(), time.thread_time()
+            begun = time.perf_counter()
             results()
             spent.append(time.perf_counter() - begun)
-            shares[threads].append(time.thread_time() - worked)
     return {
         "operator": name,
         "shape": shape,
         "one_ms": 1e3 * min(times[1]),
         "two_ms": 1e3 * min(times[2]),
         "ratio": min(times[1]) / min(times[2]),
-        "share": min(shares[1]) / min(shares[2]),
         "same_bits": all(torch.equal(a, b) for a, b in zip(*outcomes.values(), strict=True)),
     }
 

@@ -14,7 +14,7 @@ B and C (B, L, V, N), A (E, N).
 
 Differs from the paper: the coupling is bounded by default, a2 = (1 - a1) tanh(m2) and a3 = (1 - a4) tanh(m3).
 The paper's exp(d1 A2) tends to one and not to zero for short steps, so that |a1| + |a2| comes near two and
-states grow along the diagonal of the grid. Diagonal matrices only, no companion ones.
+states grow along the diagonal of the grid. Companion matrices are in `chimera2d_companion`.
 """
 
 from __future__ import annotations
