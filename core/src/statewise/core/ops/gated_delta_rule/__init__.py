@@ -328,8 +328,6 @@ def _divide_gradient(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor |
 
 
 _unit_backward = OP.node("gated_delta_unit_backward", _divide_backward, fake=_divide_backward_fake)
-_unit = OP.node(
-    "gated_delta_unit", _divide, fake=_divide_fake, save=_divide_save, gradient=_divide_gradient
-)
+_unit = OP.node("gated_delta_unit", _divide, fake=_divide_fake, save=_divide_save, gradient=_divide_gradient)
 _rule_backward = OP.node("gated_delta_rule_backward", _backward, fake=_backward_fake)
 _rule = OP.node("gated_delta_rule", _forward, fake=_forward_fake, save=_save, gradient=_gradient)
