@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numba as nb
-import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
@@ -20,7 +19,7 @@ __all__ = ["unit", "unit_backward"]
 
 @nb.njit(nogil=True, cache=True)
 def _divide(x, epsilon, y, factors, lo, hi):
-    """y = r x for the rows lo..hi of x, and r."""
+    """Rows lo..hi of x divided, into y, and their factors r."""
     width = x.shape[1]
     for row in range(lo, hi):
         squares = zeros(x)
