@@ -152,6 +152,8 @@ def report(path: Path, rows: list[dict[str, Any]]) -> Result:
     own = [row for row in rows if row["method"] == "auto"]
     worst = max(row["to_naive"] for row in own)
     said = "; ".join(f"{row['horizon']}: {row['chosen']}" for row in own)
+    left = ", ".join(str(horizon) for horizon in HORIZONS if horizon not in {row["horizon"] for row in own})
+    said += f". Not measured for it yet: {left}" if left else ""
     return Result(
         benchmark=NAME,
         title="exchange_rate: the last value, and when to leave it",
