@@ -32,9 +32,8 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, g: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         unit, r, w = ctx.saved_tensors
-        (g,) = grads
         flat = (g * unit).flatten(0, -2)
         along = torch.mv(flat, w).view_as(r).div_(-w.shape[0])
         return torch.addcmul(g * w, unit, along).mul_(r), flat.sum(0), None
@@ -49,5 +48,5 @@ class RMSNorm(nn.RMSNorm):
         x = x.to(torch.promote_types(x.dtype, weight.dtype))
         exact = weight.dtype in (torch.float32, torch.float64)
         if exact and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return _Normalised.apply(x, weight, self.eps)  # pyright: ignore[reportReturnType]
+            return _Normalised.apply(x, weight, self.eps)
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)
