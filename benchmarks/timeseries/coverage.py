@@ -126,9 +126,9 @@ def report(paths: list[Path], rows: list[dict[str, Any]]) -> Result:
     return Result(
         benchmark=NAME,
         title="Coverage on every set",
-        summary=f"On the {len(long)} sets of a thousand rows and more, coverage is within five points of 80 % "
-        f"and 95 % {kept}: at most {far['80']:.1%} from 80 % and {far['95']:.1%} from 95 %. Of all intervals "
-        f"{crossings} cross, and none is narrower than {width:.3g}.",
+        summary=f"On the {len(long)} sets of a thousand rows and more, coverage is within five points of "
+        f"80 % and 95 % {kept}: at most {far['80']:.1%} from 80 % and {far['95']:.1%} from 95 %. "
+        f"Of all intervals {crossings} cross, and none is narrower than {width:.3g}.",
         versions=versions("statewise-core", "statewise-timeseries", "numpy", "scipy"),
         protocol=PROTOCOL,
         data=tuple(
