@@ -39,4 +39,6 @@ def test_the_first_call_of_every_compiled_operator_is_measured():
 def test_the_first_call_in_a_new_process_is_short(name):
     """Beyond import statements, those that numba puts off until then included: see the benchmark."""
     first_call.in_new_process(name)  # a call may take a signature that no other test has compiled
-    assert first_call.in_new_process(name)["first"] < 0.3
+    row = first_call.in_new_process(name)
+    # importing torch takes 1.5 s on an idle machine; where it takes several times as long, so does all else
+    assert row["first"] < 0.3 * max(1.0, row["imports"] / 2.0), row
