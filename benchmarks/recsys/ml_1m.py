@@ -78,7 +78,8 @@ def report(rows: list[dict[str, Any]], path: Path, mark: str) -> None:
             | {
                 "networks": "d 64, 2 blocks, L 200, all windows of a history, full cross-entropy in tiles",
                 "training": "batch 64, AdamW 2e-3, cosine over the epochs; products of the loss in bf16",
-                "interruptions": "stopped and gone on with; the cosine was that of 36 epochs until the last one",
+                "interruptions": "stopped and gone on with; "
+                "the cosine was that of 36 epochs until the last one",
                 "changes": "; ".join(f"{name}: {said(changes)}" for name, changes in MODELS.items()),
                 "fingerprint": mark,
             },
