@@ -23,9 +23,6 @@ from statewise.recsys.network.model import Batch
 
 __all__ = ["OBJECTIVES", "ObjectiveConfig", "make_batch", "pad", "windows"]
 
-_STEP = 16
-"""Inputs are padded to a multiple of this: kernels are made for a shape, and few shapes are made once."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
@@ -79,25 +76,20 @@ def make_batch(rows: Histories, config: ObjectiveConfig, n_items: int, groups: i
     """Windows as a batch: sorted by length into groups, so that little is padded."""
     order = np.argsort(rows.stops - rows.starts, kind="stable")
     parts = [part for part in np.array_split(order, min(groups, len(order))) if len(part)]
-    shift = int(config.name == "next")
-    padded = [pad(rows.take(part), step=_STEP, extra=shift) for part in parts]
-    made = [OBJECTIVES[config.name](*one, config, n_items) for one in padded]
+    made = [OBJECTIVES[config.name](*pad(rows.take(part)), config, n_items) for part in parts]
     items, lengths, asked, targets = (list(column) for column in zip(*made, strict=True))
     return Batch(items, lengths, asked, torch.cat(targets))
 
 
-def pad(rows: Histories, *, behind: int = 0, step: int = 1, extra: int = 0) -> tuple[Tensor, Tensor]:
+def pad(rows: Histories, *, behind: int = 0) -> tuple[Tensor, Tensor]:
     """(B, L) int64 items, zero after the end of each row, and (B,) lengths.
 
     Args:
         rows: the windows.
         behind: further places at the end of each row, which count into its length and hold 0.
-        step: L - `extra` is a multiple of this.
-        extra: see `step`.
     """
     lengths = rows.stops - rows.starts + behind
-    longest = max(1, int(lengths.max(initial=0)))
-    items = np.zeros((len(rows), -(-(longest - extra) // step) * step + extra), dtype=np.int64)
+    items = np.zeros((len(rows), max(1, int(lengths.max(initial=0)))), dtype=np.int64)
     row, place = rows.flat()
     items[row, place - rows.starts[row]] = rows.items[place]
     return torch.from_numpy(items), torch.from_numpy(lengths.astype(np.int64))
