@@ -215,4 +215,4 @@ def test_companion_holds_an_autoregression():
         h1, h2 = direction.advance(maps, direction.writes(impulse * (t == 0), maps), h1, h2 * 0)
         last = series[-3:]
         series.append(sum(float(c) * y for c, y in zip(coefficients, reversed(last), strict=True)) + (t == 0))
-        assert float(h1[0, 0, 0, -1]) == pytest.approx(series[-1], abs=1e-12)
+        assert h1[0, 0, 0, -1].item() == pytest.approx(series[-1], abs=1e-12)
