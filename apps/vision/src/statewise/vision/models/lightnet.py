@@ -107,7 +107,7 @@ class LightNetMixer(nn.Module):
         keys = torch.softmax(F.linear(x, of_k).float(), 1)
         turns = () if self.code is None else self.code.turns(places)
         length = x.shape[1]
-        step = ROWS if worth_slicing(x.shape[0] * length) else length
+        step = ROWS if worth_slicing(x.shape[:2]) else length
         slices = [slice(begin, begin + step) for begin in range(0, length, step)]
         kept = (
             self._kept(keys[:, one].to(x.dtype), F.linear(x[:, one], of_v), [t[one] for t in turns])

@@ -18,9 +18,11 @@ ROWS = 1024
 """Tokens of a slice."""
 
 
-def worth_slicing(tokens: int) -> bool:
-    """Whether so many tokens are to be worked on in slices."""
-    return not torch.compiler.is_compiling() and not torch.is_grad_enabled() and tokens > ROWS
+def worth_slicing(shape: torch.Size) -> bool:
+    """Whether tokens of this shape, (B, N) or so, are to be worked on in slices."""
+    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+    # in a trace a size may be a symbol, which counting would turn into a number
+    return not traced and not torch.is_grad_enabled() and shape.numel() > ROWS
 
 
 def by_rows(function: Callable[..., Tensor], first: Tensor, *others: Tensor) -> Tensor:
@@ -32,7 +34,7 @@ def by_rows(function: Callable[..., Tensor], first: Tensor, *others: Tensor) -> 
         others: more of the same tokens.
     """
     shape = first.shape[:-1]
-    if not worth_slicing(shape.numel()):
+    if not worth_slicing(shape):
         return function(first, *others)
     flat = [tensor.flatten(0, -2) for tensor in (first, *others)]
     out: Tensor | None = None
