@@ -48,6 +48,9 @@ class _RealRecurrence(nn.Module):
         self.register_buffer("outputs", read.detach().clone())
         self.register_buffer("direct", layer.D.detach().clone())
 
+    def initial_state(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> None:
+        """A sequence is one whole: nothing is carried into it."""
+
     def forward(
         self, x: Tensor, state: None = None, reset: None = None, lengths: None = None
     ) -> tuple[Tensor, None]:
