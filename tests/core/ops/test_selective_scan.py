@@ -236,13 +236,14 @@ def test_compiled_graph_gives_the_eager_result():
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @every_backend
-def test_the_registered_node_is_sound(backend):
+@pytest.mark.parametrize("softplus", [False, True])
+def test_the_registered_node_is_sound(softplus, backend):
     u, dt, A, B, C, h0 = arguments(2, 5, groups=2, dtype=torch.float32)
     node, cut = torch.ops.statewise.selective_scan.default, resets(2, 5)
-    torch.library.opcheck(node, (u, dt, A, B, C, h0, cut, 2, True, backend))
-    torch.library.opcheck(node, (u, dt, A, B, C, None, None, 8, True, backend))
+    torch.library.opcheck(node, (u, dt, A, B, C, h0, cut, 2, True, softplus, backend))
+    torch.library.opcheck(node, (u, dt, A, B, C, None, None, 8, True, softplus, backend))
     inputs = [x.detach() for x in (u, dt, A, B, C)]
-    torch.library.opcheck(node, (*inputs, None, None, 8, False, backend))
+    torch.library.opcheck(node, (*inputs, None, None, 8, False, softplus, backend))
 
 
 @every_backend

@@ -15,10 +15,12 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-__all__ = ["exp", "sigmoid", "tanh"]
+from statewise.core.ops.kernel import kernel
+
+__all__ = ["exp", "sigmoid", "softplus", "tanh"]
 
 # Python's error model checks every divisor, which keeps a loop from being vectorised
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _LOG2E = nb.float32(1.0 / math.log(2.0))
 _LN2_HIGH, _LN2_LOW = (
     nb.float32(0.693359375),
@@ -28,6 +30,7 @@ _LOWEST, _HIGHEST = nb.float32(-87.0), nb.float32(88.0)
 _TERMS = tuple(nb.float32(1.0 / math.factorial(n)) for n in range(7))
 _SMALL = nb.float32(0.25)
 _TANH = tuple(nb.float32(term) for term in (1.0, -1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0, 62.0 / 2835.0))
+_LOG = tuple(nb.float32(2.0 / (2 * n + 1)) for n in range(8))
 _ZERO, _HALF, _ONE, _TWO = (nb.float32(value) for value in (0.0, 0.5, 1.0, 2.0))
 
 
@@ -45,7 +48,7 @@ def _power_of_two(typing_context, exponent):  # noqa: ANN001, ANN202 - the signa
     return types.float32(types.int32), code
 
 
-@nb.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _exp_single(x):  # noqa: ANN001, ANN202
     x = min(max(x, _LOWEST), _HIGHEST)
     n = math.floor(x * _LOG2E + _HALF)
@@ -56,12 +59,12 @@ def _exp_single(x):  # noqa: ANN001, ANN202
     return series * _power_of_two(nb.int32(n))
 
 
-@nb.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _sigmoid_single(x):  # noqa: ANN001, ANN202
     return _ONE / (_ONE + _exp_single(-x))
 
 
-@nb.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _tanh_single(x):  # noqa: ANN001, ANN202
     far = _ONE - _TWO / (_ONE + _exp_single(_TWO * x))
     square = x * x
@@ -69,6 +72,17 @@ def _tanh_single(x):  # noqa: ANN001, ANN202
     for k in range(3, -1, -1):
         near = near * square + _TANH[k]
     return x * near if abs(x) < _SMALL else far
+
+
+@kernel(**_OPTIONS)
+def _softplus_single(x):  # noqa: ANN001, ANN202
+    small = _exp_single(-abs(x))
+    ratio = small / (_TWO + small)  # log(1 + e) is twice the area tangent of e / (2 + e), at most a third
+    square = ratio * ratio
+    series = _LOG[7]
+    for k in range(6, -1, -1):
+        series = series * square + _LOG[k]
+    return _HALF * (x + abs(x)) + ratio * series  # where x is not a number, neither is this
 
 
 def exp(x: float) -> float:
@@ -84,6 +98,11 @@ def tanh(x: float) -> float:
 def sigmoid(x: float) -> float:
     """1 / (1 + e ** -x)."""
     return 1.0 / (1.0 + math.exp(-x))
+
+
+def softplus(x: float) -> float:
+    """log(1 + e ** x)."""
+    return 0.5 * (x + abs(x)) + math.log1p(math.exp(-abs(x)))
 
 
 @overload(exp)
@@ -105,3 +124,10 @@ def _sigmoid(x):  # noqa: ANN001, ANN202
     if x == types.float32:
         return lambda x: _sigmoid_single(x)
     return lambda x: 1.0 / (1.0 + math.exp(-x))
+
+
+@overload(softplus)
+def _softplus(x):  # noqa: ANN001, ANN202
+    if x == types.float32:
+        return lambda x: _softplus_single(x)
+    return lambda x: 0.5 * (x + abs(x)) + math.log1p(math.exp(-abs(x)))

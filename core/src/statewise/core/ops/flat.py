@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba as nb
 import numpy as np
 import torch
 from numba.core import cgutils, types
@@ -17,6 +16,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from torch import Tensor
 
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import LANES, load, load_part, store, store_part, stream
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "fastmath": {"contract", "reassoc", "arcp"},
     "_nrt": False,  # else every call of an inner function counts references to each array it is handed
 }
@@ -83,13 +82,13 @@ def array_at(typing_context, address, like):
     return kind(types.intp, like), code
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def read(array, place, count):
     """The next `count` numbers of an array, at most a vector of them."""
     return load(array, place) if count == LANES else load_part(array, place, count)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def write(array, place, vector, count, past):
     """Write the first `count` numbers of a vector, past the caches if asked for."""
     if count < LANES:

@@ -15,7 +15,6 @@ threads.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,6 +34,7 @@ from statewise.core.ops.flat import (
     reals,
     write,
 )
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
 from statewise.core.ops.simd import LANES, add, fma, zeros
 from statewise.core.ops.threads import over
@@ -47,7 +47,7 @@ NEVER = torch.iinfo(torch.int64).min // 2
 _NOWHERE = np.empty(0, np.int64)
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _input(x, tail, row, s, length, width, taps, place, count):
     """The input of the step s, from the tail before the first."""
     if s < 0:
@@ -55,7 +55,7 @@ def _input(x, tail, row, s, length, width, taps, place, count):
     return read(x, (row * length + s) * width + place, count)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(kind, x, w, bias, tail, y, out, start, end, kept, length, width, taps, pairs, past, lo, hi):
     """Fill y (B, L, width) and the returned tail (B, K - 1, width) for the items lo..hi."""
     x_, w_, tail_, y_, out_ = (
@@ -92,7 +92,7 @@ def _forward(kind, x, w, bias, tail, y, out, start, end, kept, length, width, ta
                 write(out_, (row * (taps - 1) + place) * width + d, value, count, False)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward_inputs(
     kind, g, g_out, w, dx, dtail, follows, end, kept, length, width, taps, pairs, past, lo, hi
 ):
@@ -124,7 +124,7 @@ def _backward_inputs(
                         write(dx_, (row * length + s) * width + d, total, count, past)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward_taps(kind, g, x, tail, dw, dbias, start, end, length, width, taps, pairs, lo, hi):
     """Add the items lo..hi to dw (B, K, width) and dbias (B, width): one row of sums per row of the batch."""
     g_, x_, tail_ = array_at(g, kind), array_at(x, kind), array_at(tail, kind)

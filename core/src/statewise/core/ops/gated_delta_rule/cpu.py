@@ -15,6 +15,7 @@ from statewise.core.ops.buffers import blank, empty_like
 from statewise.core.ops.gated_delta_rule.cpu_backward import OPTIONS, Gradients, backward_heads
 from statewise.core.ops.gated_delta_rule.cpu_block import Inputs, correct, enter, new_block, overlap, place
 from statewise.core.ops.gated_delta_rule.cpu_unit import unit, unit_backward
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import LANES, fma, load, scratch, splat_at, store, zeros
 from statewise.core.ops.threads import over
 from statewise.core.ops.tiles import (
@@ -75,7 +76,7 @@ def _forward_head(inputs, o, s_last, item, block, errors, state, starts):
     untile(state, s_last[item])
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def forward_heads(inputs, o, s_last, lo, hi):
     """Outputs and last states of the heads lo..hi of the batch."""
     keys, tall = inputs.k.shape[1], padded(inputs.v.shape[1])

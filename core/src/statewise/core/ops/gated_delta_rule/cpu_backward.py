@@ -28,6 +28,7 @@ from statewise.core.ops.gated_delta_rule.cpu_block import (
     place,
     repeat,
 )
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import LANES, add, fma, load, mul, scratch, splat_at, store, total, zeros
 from statewise.core.ops.tiles import (
     INNER,
@@ -48,7 +49,7 @@ from statewise.core.ops.tiles import (
 
 __all__ = ["OPTIONS", "Gradients", "backward_heads"]
 
-OPTIONS = {"nogil": True, "cache": True}
+OPTIONS = {"nogil": True}
 SEGMENT = 16
 """Least number of blocks between two checkpoints."""
 
@@ -297,7 +298,7 @@ def _backward_head(inputs, grads, item, starts, blocks, segment, block, work, er
     untile(z, grads.s0[item])
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def backward_heads(inputs, grads, lo, hi):
     """Gradients of the heads lo..hi of the batch."""
     like, keys, values = inputs.q, inputs.k.shape[1], inputs.v.shape[1]

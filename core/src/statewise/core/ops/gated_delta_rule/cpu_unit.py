@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import LANES, fma, load_part, mul, store_part, total, zeros
 from statewise.core.ops.threads import over
 
 __all__ = ["unit", "unit_backward"]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _divide(x, epsilon, y, factors, lo, hi):
-    """Rows lo..hi of x divided, into y, and their factors r."""
+    """Y = r x for the rows lo..hi of x, and r."""
     width = x.shape[1]
     for row in range(lo, hi):
         squares = zeros(x)
@@ -32,7 +32,7 @@ def _divide(x, epsilon, y, factors, lo, hi):
             store_part(y, row * width + i, width - i, mul(factors[row], part))
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _divide_gradient(grad, y, factors, dx, lo, hi):
     """The gradient of x from that of y, for the rows lo..hi."""
     width = y.shape[1]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.buffers import blank, empty_like
 from statewise.core.ops.gated_linear_attention.cpu_blocks import (
     advance,
     gather_decays,
@@ -31,6 +31,7 @@ from statewise.core.ops.gated_linear_attention.cpu_blocks import (
     scatter_decays,
     write,
 )
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import scratch
 from statewise.core.ops.threads import over
 from statewise.core.ops.tiles import (
@@ -49,7 +50,7 @@ from statewise.core.ops.tiles import (
 
 __all__ = ["backward", "forward", "warmup"]
 
-OPTIONS = {"nogil": True, "cache": True}
+OPTIONS = {"nogil": True}
 SEGMENT = 16
 """Least number of blocks between two checkpoints of the backward pass."""
 
@@ -118,7 +119,7 @@ def _read(inputs, item, start, count, block):
         gather_decays(inputs.g, first, stride, count, block.decay, block.span)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(inputs, o, s_last, lo, hi):
     """Outputs and last states of the heads lo..hi of the batch."""
     keys, values = inputs.k.shape[1], padded(inputs.v.shape[1])
@@ -202,7 +203,7 @@ def _unwind(inputs, grads, item, start, count, block, state, reads, z, zt):
         clear(zt)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward(inputs, grads, lo, hi):
     """Gradients of the heads lo..hi of the batch."""
     keys, values = inputs.k.shape[1], inputs.v.shape[1]
@@ -244,7 +245,7 @@ def _inputs(
     """The arguments as the kernels read them; nothing that is contiguous already is copied."""
     batch, length, heads, keys = q.shape
     values = v.shape[-1]
-    s0 = q.new_zeros(batch * heads, keys, values) if s0 is None else s0.reshape(-1, keys, values)
+    s0 = blank((batch * heads, keys, values), q.dtype) if s0 is None else s0.reshape(-1, keys, values)
     cut = torch.zeros(batch, length, dtype=torch.bool) if cut is None else cut
     lengths = torch.full((batch,), length) if lengths is None else lengths.long()
     g = q.new_zeros(heads, 1) if g is None else g.reshape(-1, keys if g.ndim == 4 else 1)
@@ -294,10 +295,10 @@ def backward(
     values = v.shape[-1]
     inputs = _inputs(q, k, v, g, s0, cut, lengths, scale, reverse)
     grad = torch.zeros_like(v) if grad is None else grad
-    grad_last = q.new_zeros(batch, heads, keys, values) if grad_last is None else grad_last
+    grad_last = blank((batch, heads, keys, values), q.dtype) if grad_last is None else grad_last
     dq, dk, dv = _room(q, lengths), _room(k, lengths), _room(v, lengths)
     constant = g is None or g.ndim == 1
-    dg = q.new_zeros(batch, heads) if constant else q.new_zeros(g.shape)
+    dg = q.new_zeros(batch, heads) if constant else blank(g.shape, q.dtype)
     ds0 = q.new_empty(batch, heads, keys, values)
     rows = (grad, grad_last, dq, dk, dv, dg, ds0)
     shapes = ((values,), (keys, values), (keys,), (keys,), (values,), inputs.g.shape[1:], (keys, values))
@@ -311,7 +312,7 @@ def backward(
 
 def _room(like: Tensor, lengths: Tensor | None) -> Tensor:
     """An array for results beside `like`; zero where no row is written because it ends early."""
-    return empty_like(like) if lengths is None else empty_like(like).zero_()
+    return empty_like(like) if lengths is None else blank(like.shape, like.dtype)
 
 
 def warmup() -> None:

@@ -15,7 +15,6 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,6 +33,7 @@ from statewise.core.ops.flat import (
     read,
     write,
 )
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.pairs import fma_conj_pairs, fma_pairs
 from statewise.core.ops.simd import LANES, add, fma, mul, zeros
 from statewise.core.ops.threads import over
@@ -46,7 +46,7 @@ NOTHING, STEPS, SUM = 0, 1, 2
 """What to keep of the gradient of a: nothing, every step, or the sum over the steps of a row."""
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(kind, a, b, h0, cut, h, last, length, width, a_batch, a_time, reverse, pairs, past, lo, hi):
     """Fill h (B, L, width) and last (B, width), which keeps the carry between blocks."""
     a_, b_, h0_, cut_ = array_at(a, kind), array_at(b, kind), array_at(h0, kind), array_at(cut, MARK)
@@ -76,7 +76,7 @@ def _forward(kind, a, b, h0, cut, h, last, length, width, a_batch, a_time, rever
                 write(last_, row * width + d, carry, count, False)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward(
     kind,
     g,

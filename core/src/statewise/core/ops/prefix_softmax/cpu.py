@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import (
     LANES,
     add,
@@ -33,7 +34,7 @@ from statewise.core.ops.tiles import INNER, clear, padded
 
 __all__ = ["backward", "forward", "warmup"]
 
-OPTIONS = {"nogil": True, "cache": True}
+OPTIONS = {"nogil": True}
 
 
 class Inputs(NamedTuple):
@@ -76,7 +77,7 @@ def _dot(a, rows, row):
     return total(acc)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(inputs, results, lo, hi):
     """Outputs and last states of the work items lo..hi."""
     width = inputs.v.shape[1]
@@ -159,7 +160,7 @@ def _unwind(inputs, results, grads, ds, dv, item, r):
     return q, rest
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward(inputs, results, grads, ds, dv, dm, du, dw, lo, hi):
     """Gradients of the work items lo..hi."""
     width = inputs.v.shape[1]

@@ -8,13 +8,20 @@ they are. The gradient of R is one product after the loop.
 
 from __future__ import annotations
 
-import numba as nb
 import torch
 from torch import Tensor
 
-from statewise.core.ops.buffers import empty
+from statewise.core.ops.buffers import blank, empty
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.rnn_scan.cells import CELLS
-from statewise.core.ops.rnn_scan.cpu_product import ROOM, STRIP, add_outer, group, packed, product
+from statewise.core.ops.rnn_scan.cpu_product import (
+    ROOM,
+    STRIP,
+    add_outer,
+    group,
+    packed,
+    product,
+)
 from statewise.core.ops.rnn_scan.cpu_rows import CODES, OPTIONS, copy, copy_rows, fill, fill_rows
 from statewise.core.ops.rnn_scan.cpu_rows import backward as row_backward
 from statewise.core.ops.rnn_scan.cpu_rows import backward_diagonal as row_backward_diagonal
@@ -24,7 +31,7 @@ from statewise.core.ops.threads import over
 __all__ = ["backward", "forward", "warmup"]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _run(cell, x, tiles, bias, states, final, kept, y, rh, reset, ends, lo, hi):
     """All steps of the rows lo..hi of a dense cell.
 
@@ -56,7 +63,7 @@ def _run(cell, x, tiles, bias, states, final, kept, y, rh, reset, ends, lo, hi):
         row += rows
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _run_gradient(cell, grad, tiles, states, kept, d, dx, dz, all_dz, reset, ends, lo, hi):
     """All steps backwards: d (H, B, S, W) turns from the gradient of the last state to that of the first.
 
@@ -89,7 +96,7 @@ def _run_gradient(cell, grad, tiles, states, kept, d, dx, dz, all_dz, reset, end
         row += rows
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _weight_gradient(dz, tiles, d_weight, room, lo, hi):
     """d_weight (H, G*W, W) += sum of dz h' over batch and time, for the rows lo..hi in strips, head by head.
 
@@ -109,13 +116,13 @@ def _weight_gradient(dz, tiles, d_weight, room, lo, hi):
         item += last - first
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _add(source, target):
     for k in range(len(target)):
         target[k] += source[k]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _run_diagonal(cell, x, a, states, final, kept, y, reset, ends, lo, hi):
     """All steps of the batch rows lo..hi of a diagonal cell.
 
@@ -136,7 +143,7 @@ def _run_diagonal(cell, x, a, states, final, kept, y, reset, ends, lo, hi):
                 fill_rows(new, 0)
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _run_diagonal_gradient(cell, grad, a, states, kept, d, dx, da, reset, ends, lo, hi):
     """All steps backwards; da (B, G, D) is summed over the batch by the caller."""
     length = grad.shape[1]
@@ -226,7 +233,7 @@ def backward(
         over(heads * batch, dx.numel(), _run_gradient, CODES[cell], *arrays)
         dz = all_dz if cell == "gru" else dx
         hidden = states[:, :, :, 0].permute(1, 2, 0, 3).reshape(heads, batch * length, width)
-        d_weight = empty(weight.shape, weight.dtype).zero_()
+        d_weight = blank(weight.shape, weight.dtype)
         strips = heads * -(-weight.shape[1] // STRIP)
         room = weight.new_empty(strips, ROOM)
         arrays = [tensor.detach().numpy() for tensor in (dz, packed(hidden), d_weight, room)]

@@ -13,6 +13,7 @@ For use inside numba kernels; arrays are contiguous and indexed flat.
 from __future__ import annotations
 
 import numba as nb
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,9 @@ def packed(matrix: Tensor) -> Tensor:
     if columns % LANES:
         matrix = torch.nn.functional.pad(matrix, (0, -columns % LANES))
     tiles = empty((heads, -(-columns // LANES), inner, LANES), matrix.dtype)
-    return tiles.copy_(matrix.detach().unflatten(2, (-1, LANES)).transpose(1, 2))
+    # by numpy: a copy by torch may wake its second thread, which then spins on the core that a kernel wants
+    np.copyto(tiles.numpy(), matrix.detach().unflatten(2, (-1, LANES)).transpose(1, 2).numpy())
+    return tiles
 
 
 @nb.njit(**INNER)

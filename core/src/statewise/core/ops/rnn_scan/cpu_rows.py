@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba as nb
-
 from statewise.core.ops.elementary import exp, sigmoid, tanh
+from statewise.core.ops.kernel import kernel
 
 __all__ = [
     "CODES",
@@ -33,7 +32,6 @@ __all__ = [
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "arcp"},
     "_nrt": False,  # else every row would count references to the arrays it is handed
@@ -49,81 +47,81 @@ CODES = {
 }
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def fill(target, value):
     """Set a row; an assignment to a slice takes numba seconds to compile."""
     for k in range(len(target)):
         target[k] = value
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def copy(source, target):
     """Copy a row."""
     for k in range(len(target)):
         target[k] = source[k]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def fill_rows(target, value):
     """Set some rows."""
     for i in range(len(target)):
         fill(target[i], value)
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def copy_rows(source, target):
     """Copy some rows."""
     for i in range(len(target)):
         copy(source[i], target[i])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _sigmoid_of_sum(a, b, out):
     for k in range(len(out)):
         out[k] = sigmoid(a[k] + b[k])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _tanh_of_sum(a, b, out):
     for k in range(len(out)):
         out[k] = tanh(a[k] + b[k])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _blend(gate, a, other, b, out):
     """`gate * a + other * b`."""
     for k in range(len(out)):
         out[k] = gate[k] * a[k] + other[k] * b[k]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _sigmoid_slope(d, factor, gate, out):
     """Gradient through a sigmoid whose value is `gate` and whose use multiplies it by `factor`."""
     for k in range(len(out)):
         out[k] = d[k] * factor[k] * gate[k] * (1 - gate[k])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _tanh_slope(d, factor, value, out):
     """Gradient through a tanh whose value is `value` and whose use multiplies it by `factor`."""
     for k in range(len(out)):
         out[k] = d[k] * factor[k] * (1 - value[k] * value[k])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _elman(x, rh, new, kept):
     _tanh_of_sum(x[0], rh[0], kept[0])
     copy(kept[0], new[0])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _elman_gradient(kept, d, dx):
     for k in range(d.shape[1]):
         dx[0, k] = d[0, k] * (1 - kept[0, k] * kept[0, k])
     fill(d[0], 0)
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _lstm(x, rh, state, new, kept):
     for gate in (0, 1, 3):
         _sigmoid_of_sum(x[gate], rh[gate], kept[gate])
@@ -136,7 +134,7 @@ def _lstm(x, rh, state, new, kept):
         out[k] = gate[k] * squashed[k]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _lstm_gradient(state, kept, d, dx):
     i, f, g, o, squashed, dh, dc = kept[0], kept[1], kept[2], kept[3], kept[4], d[0], d[1]
     _sigmoid_slope(dh, squashed, o, dx[3])
@@ -150,7 +148,7 @@ def _lstm_gradient(state, kept, d, dx):
     fill(dh, 0)
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _gru(x, rh, state, new, kept):
     for gate in (0, 1):
         _sigmoid_of_sum(x[gate], rh[gate], kept[gate])
@@ -162,7 +160,7 @@ def _gru(x, rh, state, new, kept):
         out[k] = n[k] + z[k] * (h[k] - n[k])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _gru_gradient(state, kept, d, dx, dz):
     r, z, n, q, h, dh = kept[0], kept[1], kept[2], kept[3], state[0], d[0]
     dn, du = dx[2], dx[1]
@@ -180,7 +178,7 @@ def _gru_gradient(state, kept, d, dx, dz):
         dh[k] *= z[k]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _slstm(x, rh, state, new, kept):
     """The gates are kept as their effects: `write` = e^(i - m'), `keep` = e^(log f + m - m'), and
     sigmoid(f).
@@ -207,7 +205,7 @@ def _slstm(x, rh, state, new, kept):
         out[k] = o[k] * c_new[k] / n_new[k]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _slstm_gradient(state, kept, d, dx):
     """M carries no gradient: h does not depend on it."""
     for k in range(d.shape[1]):
@@ -227,7 +225,7 @@ def _slstm_gradient(state, kept, d, dx):
         d[3, k] = 0
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _diag_gru(x, a, state, new, kept):
     h, z, r, n, out = state[0], kept[0], kept[1], kept[2], new[0]
     for k in range(len(h)):
@@ -240,7 +238,7 @@ def _diag_gru(x, a, state, new, kept):
         out[k] = h[k] + z[k] * (n[k] - h[k])
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _diag_gru_gradient(state, kept, d, dx, a, da):
     for k in range(d.shape[1]):
         z, r, n, h, dh = kept[0, k], kept[1, k], kept[2, k], state[0, k], d[0, k]
@@ -255,7 +253,7 @@ def _diag_gru_gradient(state, kept, d, dx, a, da):
         d[0, k] = dh * (1 - z) + dz * a[0, k] + dr * a[1, k] + through * r
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _diag_lstm(x, a, state, new, kept):
     h, c, f, z, o, squashed = state[0], state[1], kept[0], kept[1], kept[2], kept[3]
     for k in range(len(h)):
@@ -273,7 +271,7 @@ def _diag_lstm(x, a, state, new, kept):
         out[k] = o[k] * squashed[k]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _diag_lstm_gradient(state, kept, d, dx, a, da):
     for k in range(d.shape[1]):
         f, z, o, squashed, h = kept[0, k], kept[1, k], kept[2, k], kept[3, k], state[0, k]
@@ -290,7 +288,7 @@ def _diag_lstm_gradient(state, kept, d, dx, a, da):
         d[1, k] = dc * f
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def forward(cell, x, rh, state, new, kept):
     """One step of the cell numbered `cell`; for the diagonal ones `rh` is the vector per gate."""
     if cell == ELMAN:
@@ -307,7 +305,7 @@ def forward(cell, x, rh, state, new, kept):
         _diag_lstm(x, rh, state, new, kept)
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def backward(cell, state, kept, d, dx, dz):
     """Gradient of one step of a dense cell."""
     if cell == GRU:
@@ -322,7 +320,7 @@ def backward(cell, state, kept, d, dx, dz):
     copy_rows(dx, dz)
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def backward_diagonal(cell, state, kept, d, dx, a, da):
     """Gradient of one step of a diagonal cell; adds to `da`."""
     if cell == DIAG_GRU:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from statewise.core.ops.arguments import argument_error, check_mask, check_shape, state_dtype
+from statewise.core.ops.buffers import blank
 from statewise.core.ops.dispatch import Op
 from statewise.core.ops.scan2d import reference
 
@@ -61,19 +62,21 @@ def scan2d(
     if dtype.is_complex:
         raise argument_error("scan2d", "x", x, "a real dtype", "has the wrong dtype")
     batch, rows, columns, width = x.shape
-    row = x.new_zeros(batch, columns, width) if row is None else row
-    column = x.new_zeros(batch, rows, width) if column is None else column
-    check_shape("scan2d", "row", row, (batch, columns, width), "(B, J, F)", x)
-    check_shape("scan2d", "column", column, (batch, rows, width), "(B, I, F)", x)
+    edges = (("row", row, (batch, columns, width), "(B, J, F)"),)
+    edges += (("column", column, (batch, rows, width), "(B, I, F)"),)
+    for name, edge, shape, letters in edges:
+        if edge is not None:
+            check_shape("scan2d", name, edge, shape, letters, x)
     down, right = (_gate(name, gate, x) for name, gate in (("down", down), ("right", right)))
     if reset is not None:
         check_mask("scan2d", reset, x)
         down = torch.where(reset[:, :, None, None], torch.zeros_like(down), down)
-    arguments = [tensor.to(dtype).contiguous() for tensor in (down, right, x, row, column)]
+    down, right, x = (tensor.to(dtype).contiguous() for tensor in (down, right, x))
+    row, column = (edge if edge is None else edge.to(dtype).contiguous() for edge in (row, column))
     backend = OP.choose(x)
     if backend == "reference":
-        return reference.scan2d(*arguments)
-    h = _scan(*arguments, backend)
+        return reference.scan2d(down, right, x, *_edges(x, row, column, backend))
+    h = _scan(down, right, x, row, column, backend)
     return h, h[:, -1], h[:, :, -1]
 
 
@@ -86,27 +89,54 @@ def _gate(name: str, gate: Tensor, x: Tensor) -> Tensor:
         ) from None
 
 
-def _forward(down: Tensor, right: Tensor, x: Tensor, row: Tensor, column: Tensor, backend: str) -> Tensor:
-    return OP.load(backend, x).forward(down, right, x, row, column)
+def _edges(x: Tensor, row: Tensor | None, column: Tensor | None, backend: str) -> tuple[Tensor, Tensor]:
+    """The states beyond the edges of the grid, zero where none are given."""
+    batch, rows, columns, width = x.shape
+
+    def zeros(count: int) -> Tensor:
+        shape = (batch, count, width)
+        return blank(shape, x.dtype) if backend == "cpu" else x.new_zeros(shape)
+
+    return zeros(columns) if row is None else row, zeros(rows) if column is None else column
+
+
+def _forward(
+    down: Tensor, right: Tensor, x: Tensor, row: Tensor | None, column: Tensor | None, backend: str
+) -> Tensor:
+    return OP.load(backend, x).forward(down, right, x, *_edges(x, row, column, backend))
 
 
 def _forward_fake(
-    down: Tensor, right: Tensor, x: Tensor, row: Tensor, column: Tensor, backend: str
+    down: Tensor, right: Tensor, x: Tensor, row: Tensor | None, column: Tensor | None, backend: str
 ) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _backward(
-    grad: Tensor, down: Tensor, right: Tensor, h: Tensor, row: Tensor, column: Tensor, backend: str
+    grad: Tensor,
+    down: Tensor,
+    right: Tensor,
+    h: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return OP.load(backend, h).backward(grad.contiguous(), down, right, h, row, column)
+    edges = _edges(h, row, column, backend)
+    return OP.load(backend, h).backward(grad.contiguous(), down, right, h, *edges)
 
 
 def _backward_fake(
-    grad: Tensor, down: Tensor, right: Tensor, h: Tensor, row: Tensor, column: Tensor, backend: str
+    grad: Tensor,
+    down: Tensor,
+    right: Tensor,
+    h: Tensor,
+    row: Tensor | None,
+    column: Tensor | None,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    empty = torch.empty_like
-    return empty(h), empty(h), empty(h), empty(row), empty(column)
+    batch, rows, columns, width = h.shape
+    lines = h.new_empty(batch, columns, width), h.new_empty(batch, rows, width)
+    return *(torch.empty_like(h) for _ in range(3)), *lines
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -115,7 +145,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *_scan_backward(grad, *ctx.saved_tensors, ctx.backend), None
+    results = _scan_backward(grad, *ctx.saved_tensors, ctx.backend)
+    wanted = ctx.needs_input_grad[:5]
+    return *(result if wants else None for result, wants in zip(results, wanted, strict=True)), None
 
 
 _scan_backward = OP.node("scan2d_backward", _backward, fake=_backward_fake)

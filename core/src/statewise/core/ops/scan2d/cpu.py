@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import numba as nb
 import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.threads import over
 
 __all__ = ["backward", "forward", "warmup"]
 
-OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "arcp"}}
+OPTIONS = {"nogil": True, "fastmath": {"contract", "reassoc", "arcp"}}
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(down, right, x, row, column, h, lo, hi):
     """States of the batch rows lo..hi: down, right, x, h (B, I, J, F); row (B, J, F); column (B, I, F)."""
     _, rows, columns, width = x.shape
@@ -29,7 +29,7 @@ def _forward(down, right, x, row, column, h, lo, hi):
                     out[f] = here[f] + d[f] * above[f] + r[f] * left[f]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward(down, right, h, row, column, grad, d_down, d_right, dx, d_row, d_column, lo, hi):
     """Gradients of the batch rows lo..hi, from the far corner; dx doubles as the running total."""
     _, rows, columns, width = h.shape

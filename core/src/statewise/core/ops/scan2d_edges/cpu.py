@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import numba as nb
 import torch
 from torch import Tensor
 
 from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.threads import over
 
 __all__ = ["backward", "forward", "warmup"]
 
-OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract", "reassoc", "arcp"}}
+OPTIONS = {"nogil": True, "fastmath": {"contract", "reassoc", "arcp"}}
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(t, s, top, left, edges, lo, hi):
     """Edges of the batch rows lo..hi; the last axis is contiguous and has one gate per element."""
     _, rows, columns, _, width = s.shape
@@ -29,7 +29,7 @@ def _forward(t, s, top, left, edges, lo, hi):
                     out[1, f] = gate[1, f] * x_in[f] + gate[3, f] * y_in[f] + source[1, f]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward_shared(t, s, top, left, edges, lo, hi):
     """As `_forward`, with each gate shared by the last axis."""
     _, rows, columns, _, gates, size = s.shape
@@ -48,7 +48,7 @@ def _forward_shared(t, s, top, left, edges, lo, hi):
                         out_y[m] = xy * x_in[m] + yy * y_in[m] + source_y[m]
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
     """Gradients of the batch rows lo..hi, one gate per element."""
     _, rows, columns, _, width = edges.shape
@@ -84,14 +84,14 @@ def _backward(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
                 d_top[b, j, f] = gate[0, f] * first[0, f] + gate[1, f] * first[1, f]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _mix(first, second, a, b, out):
     """Adds to out: a * first + b * second, with scalar a and b."""
     for m in range(len(out)):
         out[m] += a * first[m] + b * second[m]
 
 
-@nb.njit(no_cpython_wrapper=True, **OPTIONS)
+@kernel(no_cpython_wrapper=True, **OPTIONS)
 def _dot(a, b):
     total = a[0] * b[0]
     for m in range(1, len(a)):
@@ -99,7 +99,7 @@ def _dot(a, b):
     return total
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward_shared(grad, t, edges, top, left, dt, ds, d_top, d_left, lo, hi):
     """As `_backward`, with each gate shared by the last axis, over which its gradient is summed."""
     _, rows, columns, _, gates, _ = edges.shape

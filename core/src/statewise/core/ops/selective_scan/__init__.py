@@ -83,28 +83,36 @@ def selective_scan(
     B, C = (x.unsqueeze(2) if x.ndim == 3 else x for x in (B, C))
     h0 = None if h0 is None else h0.to(dtype)
     delta = dt if dt_bias is None else dt + dt_bias
-    delta = F.softplus(delta) if dt_softplus else delta
     live = None
     if lengths is not None:
+        # after the end a step size is zero, which is no softplus
+        delta, dt_softplus = F.softplus(delta) if dt_softplus else delta, False
         live = (torch.arange(u.shape[1], device=u.device) < lengths.unsqueeze(1)).unsqueeze(-1)
         delta, u = (torch.where(live, x, 0) for x in (delta, u))
         reset = None if reset is None else reset & live.squeeze(-1)
-    y, h_last = _run(u, delta, A, B, C, h0, reset)
+    y, h_last = _run(u, delta, A, B, C, h0, reset, dt_softplus)
     y = y if D is None else y + D * u
     y = y if z is None else y * F.silu(z)
     return y if live is None else torch.where(live, y, 0), h_last
 
 
 def _run(
-    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h0: Tensor | None, cut: Tensor | None
+    u: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    h0: Tensor | None,
+    cut: Tensor | None,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor]:
     """The recurrence itself, on the backend for these tensors."""
     backend = OP.choose(u)
     if backend == "reference":
-        return reference.selective_scan(u, dt, A, B, C, h0, cut)
+        return reference.selective_scan(u, F.softplus(dt) if softplus else dt, A, B, C, h0, cut)
     tensors = (u, dt, A, B, C, h0)
     keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    y, h_last, _ = _scan(*tensors, cut, SEGMENT, keep, backend)
+    y, h_last, _ = _scan(*tensors, cut, SEGMENT, keep, softplus, backend)
     return y, h_last
 
 
@@ -165,9 +173,10 @@ def _forward(
     cut: Tensor | None,
     segment: int,
     keep: bool,
+    softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return OP.load(backend, u).forward(u, dt, A, B, C, h0, cut, segment, keep)
+    return OP.load(backend, u).forward(u, dt, A, B, C, h0, cut, segment, keep, softplus)
 
 
 def _forward_fake(
@@ -180,6 +189,7 @@ def _forward_fake(
     cut: Tensor | None,
     segment: int,
     keep: bool,
+    softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     (batch, length, channels), states = u.shape, A.shape[1]
@@ -199,9 +209,10 @@ def _backward(
     cut: Tensor | None,
     saved: Tensor,
     segment: int,
+    softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return OP.load(backend, u).backward(grad, grad_last, u, dt, A, B, C, cut, saved, segment)
+    return OP.load(backend, u).backward(grad, grad_last, u, dt, A, B, C, cut, saved, segment, softplus)
 
 
 def _backward_fake(
@@ -215,6 +226,7 @@ def _backward_fake(
     cut: Tensor | None,
     saved: Tensor,
     segment: int,
+    softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     du, ddt, dA, dB, dC = (x.new_empty(x.shape) for x in (u, dt, A, B, C))
@@ -222,17 +234,17 @@ def _backward_fake(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    *tensors, _, cut, ctx.segment, _, ctx.backend = inputs
+    *tensors, _, cut, ctx.segment, _, ctx.softplus, ctx.backend = inputs
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[2])
     ctx.save_for_backward(*tensors, cut, output[2])
 
 
 def _gradient(ctx: Any, grad: Tensor | None, grad_last: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-    results = _scan_backward(grad, grad_last, *ctx.saved_tensors, ctx.segment, ctx.backend)
+    results = _scan_backward(grad, grad_last, *ctx.saved_tensors, ctx.segment, ctx.softplus, ctx.backend)
     wanted = ctx.needs_input_grad[:6]
     kept = (result if wants else None for result, wants in zip(results, wanted, strict=True))
-    return (*kept, *[None] * 4)
+    return (*kept, *[None] * 5)
 
 
 _scan_backward = OP.node(f"{NAME}_backward", _backward, fake=_backward_fake)

@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from statewise.core.ops.buffers import empty_like
+from statewise.core.ops.buffers import blank, empty, empty_like
+from statewise.core.ops.elementary import sigmoid, softplus
+from statewise.core.ops.kernel import kernel
 from statewise.core.ops.simd import (
     LANES,
     add,
@@ -36,11 +38,11 @@ from statewise.core.ops.simd import (
     zeros,
 )
 from statewise.core.ops.threads import over
-from statewise.core.ops.tiles import INNER, clear
+from statewise.core.ops.tiles import INNER, clear, copy
 
 __all__ = ["backward", "forward", "warmup"]
 
-OPTIONS = {"nogil": True, "cache": True}
+OPTIONS = {"nogil": True}
 LN2 = math.log(2.0)
 ITEMS = 16
 """Work items that a small batch is divided into, where its channels allow."""
@@ -57,6 +59,7 @@ class Inputs(NamedTuple):
     cut: np.ndarray  # (B, L) bool
     segment: int
     shares: int  # work items per batch row
+    softplus: bool  # whether dt is before the softplus
 
 
 class Gradients(NamedTuple):
@@ -85,12 +88,13 @@ class Room(NamedTuple):
     carried: np.ndarray  # decay times the state before
     d_dt: np.ndarray
     d_write: np.ndarray
+    raw: np.ndarray  # dt before the softplus
 
 
 @nb.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _new_room(like, segment):
     size = segment * LANES
-    room = scratch(9 * size, like)
+    room = scratch(10 * size, like)
     return Room(
         room[:size],
         room[size : 2 * size],
@@ -100,7 +104,8 @@ def _new_room(like, segment):
         room[5 * size : 6 * size],
         room[6 * size : 7 * size],
         room[7 * size : 8 * size],
-        room[8 * size :],
+        room[8 * size : 9 * size],
+        room[9 * size :],
     )
 
 
@@ -128,10 +133,15 @@ def _enter(inputs, row, count, first, live, room):
     width = inputs.u.shape[1]
     for t in range(count):
         here = (row + t) * width + first
-        dt, u = load_part(inputs.dt, here, live), load_part(inputs.u, here, live)
-        store(room.dt, t * LANES, dt)
-        store(room.u, t * LANES, u)
-        store(room.write, t * LANES, mul(dt, u))
+        store(room.raw, t * LANES, load_part(inputs.dt, here, live))
+        store(room.u, t * LANES, load_part(inputs.u, here, live))
+    if inputs.softplus:
+        for i in range(count * LANES):
+            room.dt[i] = softplus(room.raw[i])
+    else:
+        copy(room.raw, room.dt)
+    for i in range(0, count * LANES, LANES):
+        store(room.write, i, mul(load(room.dt, i), load(room.u, i)))
 
 
 @nb.njit(**INNER)
@@ -174,7 +184,7 @@ def _forward_tile(inputs, b, index, h0, y, h_last, saved, state, room):
         store_part(h_last, (b * states + n) * width + first, live, load(state, n * LANES))
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _forward(inputs, h0, y, h_last, saved, lo, hi):
     """Outputs, last states and states to keep of the work items lo..hi."""
     state, room = scratch(inputs.A.shape[0] * LANES, y), _new_room(y, inputs.segment)
@@ -219,13 +229,18 @@ def _retreat(inputs, row, count, group, n, a, dh, cut, dB, dC, at, room):
 
 
 @nb.njit(**INNER)
-def _leave(du, ddt, row, count, first, live, width, room):
+def _leave(inputs, du, ddt, row, count, first, live, room):
     """Gradients of u and dt of a segment from those of their product and of the exponents."""
+    width = inputs.u.shape[1]
+    for i in range(0, count * LANES, LANES):
+        store(room.d_dt, i, fma(load(room.d_write, i), load(room.u, i), load(room.d_dt, i)))
+    if inputs.softplus:
+        for i in range(count * LANES):
+            room.d_dt[i] *= sigmoid(room.raw[i])
     for t in range(count):
-        here, d_write = t * LANES, load(room.d_write, t * LANES)
-        at = (row + t) * width + first
-        store_part(ddt, at, live, fma(d_write, load(room.u, here), load(room.d_dt, here)))
-        store_part(du, at, live, mul(d_write, load(room.dt, here)))
+        here, at = t * LANES, (row + t) * width + first
+        store_part(ddt, at, live, load(room.d_dt, here))
+        store_part(du, at, live, mul(load(room.d_write, here), load(room.dt, here)))
 
 
 @nb.njit(**INNER)
@@ -256,13 +271,13 @@ def _backward_tile(inputs, b, index, grads, at, state, rates, room):
             )  # fmt: skip
             store(state, n * LANES, dh)
             store(rates, n * LANES, add(da, load(rates, n * LANES)))
-        _leave(grads.u, grads.dt, row, count, first, live, width, room)
+        _leave(inputs, grads.u, grads.dt, row, count, first, live, room)
     for n in range(states):
         store_part(grads.A, (b * states + n) * width + first, live, load(rates, n * LANES))
         store_part(grads.h0, (b * states + n) * width + first, live, load(state, n * LANES))
 
 
-@nb.njit(**OPTIONS)
+@kernel(**OPTIONS)
 def _backward(inputs, grads, lo, hi):
     """Gradients of the work items lo..hi."""
     states = inputs.A.shape[0]
@@ -275,7 +290,7 @@ def _backward(inputs, grads, lo, hi):
 
 
 def _inputs(
-    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, cut: Tensor | None, segment: int
+    u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, cut: Tensor | None, segment: int, softplus: bool
 ) -> Inputs:
     """The arguments as the kernels read them; nothing that is contiguous already is copied."""
     batch, length, channels = u.shape
@@ -285,12 +300,12 @@ def _inputs(
     rows += (B.reshape(-1, groups, states), C.reshape(-1, groups, states), cut)
     tiles = -(-channels // groups // LANES) * groups
     shares = max(1, min(tiles, ITEMS // max(1, batch)))
-    return Inputs(*(x.contiguous().numpy(force=True) for x in rows), segment, shares)
+    return Inputs(*(x.contiguous().numpy(force=True) for x in rows), segment, shares, softplus)
 
 
 def _by_state(h: Tensor | None, like: Tensor, states: int) -> Tensor:
     """A state (B, D, N), zero if None, with channels last."""
-    return like.new_zeros(len(like), states, like.shape[2]) if h is None else h.mT.contiguous()
+    return blank((len(like), states, like.shape[2]), like.dtype) if h is None else h.mT.contiguous()
 
 
 def forward(
@@ -303,13 +318,14 @@ def forward(
     cut: Tensor | None,
     segment: int,
     keep: bool,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (B, L, D), the last state (B, D, N) and, to keep, the one before each segment (B, S, N, D)."""
-    inputs = _inputs(u, dt, A, B, C, cut, segment)
+    inputs = _inputs(u, dt, A, B, C, cut, segment, softplus)
     batch, length, channels = u.shape
     states = A.shape[1]
     y, h_last = empty_like(u), u.new_empty(batch, states, channels)
-    saved = u.new_empty(batch, -(-length // segment), states, channels) if keep else u.new_empty(0)
+    saved = empty((batch, -(-length // segment), states, channels) if keep else (0,), u.dtype)
     arrays = [x.numpy(force=True).reshape(-1) for x in (_by_state(h0, u, states), y, h_last, saved)]
     over(batch * inputs.shares, u.numel() * states, lambda lo, hi: _forward(inputs, *arrays, lo, hi))
     return y, h_last.mT.contiguous(), saved
@@ -326,14 +342,15 @@ def backward(
     cut: Tensor | None,
     saved: Tensor,
     segment: int,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, dt, A, B, C and h0."""
-    inputs = _inputs(u, dt, A, B, C, cut, segment)
+    inputs = _inputs(u, dt, A, B, C, cut, segment, softplus)
     batch, states = len(u), A.shape[1]
     grad = torch.zeros_like(u) if grad is None else grad
     du, ddt = empty_like(u), empty_like(u)
     dA, dh0 = (u.new_empty(batch, states, u.shape[2]) for _ in range(2))
-    dB, dC = (u.new_zeros(batch, inputs.shares, *B.shape[1:]) for _ in range(2))
+    dB, dC = (blank((batch, inputs.shares, *B.shape[1:]), u.dtype) for _ in range(2))
     tensors = (grad, _by_state(grad_last, u, states), saved, du, ddt, dA, dB, dC, dh0)
     grads = Gradients(*(x.contiguous().numpy(force=True).reshape(-1) for x in tensors))
     over(batch * inputs.shares, u.numel() * states, lambda lo, hi: _backward(inputs, grads, lo, hi))
@@ -345,5 +362,5 @@ def warmup() -> None:
     for dtype in (torch.float32, torch.float64):
         x, A = torch.zeros(1, 1, 1, dtype=dtype), torch.zeros(1, 1, dtype=dtype)
         B = x.unsqueeze(-1)
-        _, _, saved = forward(x, x, A, B, B, None, None, 1, True)
-        backward(x, None, x, x, A, B, B, None, saved, 1)
+        _, _, saved = forward(x, x, A, B, B, None, None, 1, True, True)
+        backward(x, None, x, x, A, B, B, None, saved, 1, True)

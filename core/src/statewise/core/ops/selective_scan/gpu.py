@@ -10,6 +10,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn import functional as F
 
 from statewise.core.ops.selective_scan.portable import backward
 
@@ -78,10 +79,12 @@ def forward(
     cut: Tensor | None,
     segment: int,
     keep: bool,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (B, L, D), the last state (B, D, N) and, to keep, the one before each segment (B, S, N, D)."""
     (batch, length, channels), (groups, states) = u.shape, B.shape[2:]
     segments = triton.cdiv(length, segment)
+    dt = F.softplus(dt) if softplus else dt
     y, h_last = (
         torch.empty_like(u, memory_format=torch.contiguous_format),
         u.new_empty(batch, channels, states),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from statewise.core.ops.linear_scan import portable as scan
 
@@ -38,10 +39,12 @@ def forward(
     cut: Tensor | None,
     segment: int,
     keep: bool,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (B, L, D), the last state (B, D, N) and, to keep, the one before each segment (B, S, N, D)."""
     batch, length, channels = u.shape
     groups, states = B.shape[2:]
+    dt = F.softplus(dt) if softplus else dt
     y, saved = torch.empty_like(u, memory_format=torch.contiguous_format), []
     state = u.new_zeros(batch, channels, states) if h0 is None else h0
     state = state.unflatten(1, (groups, -1))
@@ -65,9 +68,12 @@ def backward(
     cut: Tensor | None,
     saved: Tensor,
     segment: int,
+    softplus: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, dt, A, B, C and h0."""
     groups, (channels, states) = B.shape[2], A.shape
+    slope = torch.sigmoid(dt) if softplus else None
+    dt = F.softplus(dt) if softplus else dt
     du, ddt, dB, dC = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (u, dt, B, C))
     dA = torch.zeros_like(A).unflatten(0, (groups, -1))
     carry = u.new_zeros(len(u), channels, states) if grad_last is None else grad_last
@@ -90,6 +96,7 @@ def backward(
         rate = (exponents * A.unflatten(0, (groups, -1))).sum(-1) + per_write.squeeze(-1) * part.u
         ddt[:, here] = rate.flatten(2)
         dA += (exponents * part.dt.unsqueeze(-1)).sum((0, 1))
+    ddt = ddt if slope is None else ddt * slope
     return du, ddt, dA.flatten(0, 1), dB, dC, carry.flatten(1, 2).clone()
 
 
