@@ -72,6 +72,8 @@ DEEP = ("mamba", "lru", "s5", "s4d")
 WIDTHS = {"parity": 32, "S3": 32, "S5": 64}
 UPDATES = {"parity": 3500, "S3": 2000, "S5": 1500}
 DEEP_UPDATES = {"parity": 3500, "S3": 1000, "S5": 750}
+PATIENT = {("S5", "lstm"): 4000, ("S5", "slstm"): 4000}
+"""Updates, on four times as many tokens each, of those that need more than the others to begin with."""
 RATES = {"parity": 0.05, "S3": 0.02, "S5": 0.01}
 """Peak learning rates of delta-product; 0.005 for the others."""
 
@@ -92,7 +94,10 @@ PROTOCOL = {
     "states exact",
     "updates": ", ".join(f"{task} {count}" for task, count in UPDATES.items())
     + "; with two blocks "
-    + ", ".join(f"{task} {count}" for task, count in DEEP_UPDATES.items()),
+    + ", ".join(f"{task} {count}" for task, count in DEEP_UPDATES.items())
+    + "; "
+    + ", ".join(f"{layer} on {task} {count}" for (task, layer), count in PATIENT.items())
+    + ", with batches of 2560 tokens and a cosine to a hundredth",
     "learning rates": "delta-product "
     + ", ".join(f"{rate} ({task})" for task, rate in RATES.items())
     + "; the others 0.005",
@@ -156,11 +161,13 @@ def stack(task: str, layer: str) -> StackConfig:
 
 
 def recipe(task: str, layer: str) -> Recipe:
+    patient = (task, layer) in PATIENT
     return Recipe(
-        steps=(DEEP_UPDATES if layer in DEEP else UPDATES)[task],
+        steps=PATIENT[task, layer] if patient else (DEEP_UPDATES if layer in DEEP else UPDATES)[task],
         length=TRAINED,
         shortest=2,
-        rows=16,
+        rows=64 if patient else 16,
+        floor=0.01 if patient else 0.1,
         rate=RATES[task] if layer == "delta-product" else 0.005,
         slow_rate=1.0 if layer in DEEP else 0.25,
         smoothing=0.1,
