@@ -41,6 +41,7 @@ APART = 8
 """Of the speakers of LibriSpeech in extra/, every eighth chooses and does not train."""
 BATCHES: dict[str, tuple[int, float, float, Literal["fp32", "bf16"]]] = {
     "recurrent-mask-gru": (16, 2.0, 1.2e-3, "bf16"),
+    "band-split-small": (12, 3.0, 2e-3, "bf16"),
     "frcrn-tiny-causal": (6, 1.5, 2e-3, "fp32"),
 }
 """Examples per step, seconds of each, learning rate and arithmetic."""
@@ -127,7 +128,7 @@ def settings(model: str, data: Path, prompts: Path, budget: str, start: str | No
         batch_size=batch,
         learning_rate=rate,
         precision=precision,
-        eval_every=200,
+        eval_every=500,
         seed=1,
         device="cpu",
         threads=1,

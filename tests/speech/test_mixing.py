@@ -179,3 +179,22 @@ def test_paired_folders_must_fit(tmp_path: Path):
     (noisy / "b.wav").unlink()
     with pytest.raises(DataError, match="no noisy recording"):
         paired(clean, noisy, sample_rate=RATE)
+
+
+def test_recordings_are_played_faster_and_slower():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(4 * RATE) / RATE)
+    part = Corpus(sample_rate=RATE, clean=(clip("t", "t", 0.5 * tone),), noise=(), responses=())
+    still = {"seconds": 1.0, "reverberation": 0.0, "equaliser": (0.0, 0.0), "band_limit": 0.0}
+    found = []
+    for most in (0.0, 0.2):
+        mixer = Mixer(part, MixingConfig(**still, speed=(most, 0.0)))
+        _, clean = mixer.draw(np.random.default_rng(0), 8)
+        found.append(np.abs(np.fft.rfft(clean)).argmax(axis=1))  # in Hz: the examples last a second
+    assert (found[0] == 1000).all()
+    assert (abs(found[1] - 1000) <= 200).all()
+    assert len(set(found[1].tolist())) == 8
+
+
+def test_a_change_of_speed_has_bounds():
+    with pytest.raises(ConfigError, match="speed"):
+        MixingConfig(speed=(0.1, 1.0))

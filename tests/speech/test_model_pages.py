@@ -23,7 +23,10 @@ def test_a_model_has_a_page(name: str):
 
 @pytest.mark.parametrize(
     "name",
-    ["frcrn-tiny", "frcrn-tiny-causal", "frcrn-small-causal", "mossformer2-tiny", "recurrent-mask-gru"],
+    [
+        *("frcrn-tiny", "frcrn-tiny-causal", "frcrn-small-causal", "mossformer2-tiny"),
+        *("recurrent-mask-gru", "band-split-small", "band-split-tiny"),
+    ],
 )
 def test_the_page_knows_the_size_of_a_preset(name: str):
     entry, model = build(name)

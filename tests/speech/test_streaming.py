@@ -16,7 +16,7 @@ from statewise.speech.stepping import BlockEnhancer
 from statewise.speech.streaming import stream
 from tests.speech.sounds import hum
 
-STREAMING = ["frcrn", "recurrent-mask-tiny", "wiener", "noisy"]
+STREAMING = ["frcrn", "recurrent-mask-tiny", "band-split-tiny", "wiener", "noisy"]
 
 
 def model(name: str) -> Enhancer:
@@ -89,7 +89,7 @@ def test_block_layer_keeps_the_contract_of_layers():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["frcrn-tiny-causal", "recurrent-mask-gru"])
+@pytest.mark.parametrize("name", ["frcrn-tiny-causal", "recurrent-mask-gru", "band-split-small"])
 def test_exported_graph_is_the_model_over_ten_seconds(name: str, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     from statewise.core.export import export_step

@@ -3,7 +3,8 @@
     noisy = band(room(eq(speech)) * gain + eq(noise) * gain'),   target = band(room(eq(speech)) * gain)
 
 The speaker is drawn first (by the root of the minutes there are of each), then clips of that speaker, one
-behind the other. Noise is a recording, or a babble of other speakers, or Gaussian noise of a random spectrum,
+behind the other. Recordings are played a little faster or slower, which makes other voices and other noises
+of them. Noise is a recording, or a babble of other speakers, or Gaussian noise of a random spectrum,
 sometimes two recordings at once. The signal-to-noise ratio is that of the active speech, not of its pauses.
 A speaker who was recorded with a narrow band gets noise of the same band: what has no speech above 7 kHz must
 not teach that everything above is noise.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 
 from statewise.core.config import require
 from statewise.speech.corpus import FULL, Clip, Corpus
@@ -46,6 +48,8 @@ class MixingConfig:
     """Share of examples with a second recording of noise."""
     equaliser: tuple[float, float] = (4.0, 8.0)
     """Standard deviation of the random equaliser, in dB: of speech, of noise."""
+    speed: tuple[float, float] = (0.1, 0.25)
+    """Largest share by which recordings are played faster or slower: speech, noise."""
     band_limit: float = 0.1
     """Share of wide-band examples that are cut off at 3.4 to 7.5 kHz."""
 
@@ -57,6 +61,9 @@ class MixingConfig:
         for name in ("reverberation", "babble", "synthetic", "double", "band_limit"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
         require(min(self.equaliser) >= 0, "equaliser", list(self.equaliser), "0 or more")
+        require(
+            0 <= min(self.speed) <= max(self.speed) < 1, "speed", list(self.speed), "from 0 to less than 1"
+        )
 
 
 class Mixer:
@@ -105,15 +112,28 @@ class Mixer:
 
     def _speech(self, rng: np.random.Generator, clips: list[Clip]) -> tuple[np.ndarray, float]:
         """Clips of one speaker behind each other from a random place on, and their narrowest band."""
-        x, length, band = np.zeros(self.length, dtype=np.float32), 0, np.inf
-        while length < self.length:
+        count, speed = self._played(rng, self.config.speed[0])
+        x, length, band = np.zeros(count, dtype=np.float32), 0, np.inf
+        while length < count:
             clip = clips[int(rng.integers(len(clips)))]
-            begin = 0 if length else int(rng.integers(max(1, len(clip.samples) - self.length)))
-            part = clip.samples[begin : begin + self.length - length]
+            begin = 0 if length else int(rng.integers(max(1, len(clip.samples) - count)))
+            part = clip.samples[begin : begin + count - length]
             x[length : length + len(part)] = part
             length += len(part) + int(rng.uniform(0.05, 0.4) * self.corpus.sample_rate)
-            band = min(band, clip.band)
-        return x / np.float32(FULL), float(band)
+            band = min(band, clip.band * speed)
+        return self._faster(x) / np.float32(FULL), float(band)
+
+    def _played(self, rng: np.random.Generator, most: float) -> tuple[int, float]:
+        """Samples of a recording that an example is made of, and how much faster than recorded that is."""
+        speed = 1 + rng.uniform(-most, most)
+        return round(self.length * speed), speed
+
+    def _faster(self, x: np.ndarray) -> np.ndarray:
+        """A recording of any number of samples, played in the time of an example."""
+        if len(x) == self.length:
+            return x
+        played = soxr.resample(x, len(x), self.length, quality="LQ")
+        return np.pad(played, (0, max(0, self.length - len(played))))[: self.length]
 
     def _noise(self, rng: np.random.Generator, speaker: int, shape: np.ndarray) -> np.ndarray:
         """Noise of some kind, (N,); what is coloured is coloured by its filter `shape` (F,)."""
@@ -132,11 +152,13 @@ class Mixer:
         """A recording of noise from a random place on, repeated where it is too short; of power one."""
         clips = self.kinds[self._choose(rng, self._kinds)]
         clip = clips[int(rng.integers(len(clips)))].samples
+        count, _ = self._played(rng, self.config.speed[1])
         begin = int(rng.integers(len(clip)))
-        noise = clip[begin : begin + self.length].astype(np.float32)
-        if len(noise) < self.length:
-            rest = np.resize(clip, self.length - len(noise)).astype(np.float32)
+        noise = clip[begin : begin + count].astype(np.float32)
+        if len(noise) < count:
+            rest = np.resize(clip, count - len(noise)).astype(np.float32)
             noise = np.concatenate([noise, rest])
+        noise = self._faster(noise)
         return noise / (np.sqrt(np.mean(np.square(noise))) + np.float32(1.0))
 
     def _babble(self, rng: np.random.Generator, speaker: int, shape: np.ndarray) -> np.ndarray:

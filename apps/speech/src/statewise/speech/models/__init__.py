@@ -58,6 +58,13 @@ MODELS = Registry(
                 "presets": "gru, lru, mamba, tiny",
             },
         ),
+        "band-split": Entry(
+            target="statewise.speech.models.band_split:BandSplit",
+            summary="a complex filter per bin: one recurrence shared by all bands, one over all of them",
+            paper="after Luo and Yu, Music source separation with band-split RNN",
+            year=2023,
+            facts={"family": "recurrent", "does": "enhance", "streaming": "yes", "presets": "small, tiny"},
+        ),
         "mossformer2": Entry(
             target="statewise.speech.models.mossformer2:MossFormer2",
             summary="separates speakers in the time domain: gated attention and gated memory",
