@@ -23,6 +23,7 @@ from statewise.core.errors import ConfigError
 from statewise.core.layers import LAYERS, build
 from statewise.core.layers.contract import Layer, Stateless
 from statewise.core.layers.masking import flip, flip_reset
+from statewise.core.layers.timed import TimedLayer, timed
 
 __all__ = [
     "Bidirectional", "BidirectionalConfig", "Block", "BlockConfig", "GatedMLP", "Griffin", "GriffinConfig",
@@ -178,8 +179,11 @@ class Bidirectional(Layer[Stateless]):
         return Stateless()
 
 
-class Block(Layer[Any]):
-    """A pre-norm residual block: a mixer over time, then a gated MLP; its state is the mixer's."""
+class Block(TimedLayer[Any]):
+    """A pre-norm residual block: a mixer over time, then a gated MLP; its state is the mixer's.
+
+    It knows of the length of steps if its mixer does.
+    """
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__(config)
@@ -196,13 +200,24 @@ class Block(Layer[Any]):
         self.dropout = nn.Dropout(config.dropout)
 
     def sequence(
-        self, x: Tensor, state: Any, reset: Tensor | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        state: Any,
+        reset: Tensor | None,
+        lengths: Tensor | None,
+        elapsed: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
-        mixed, state = self.mixer(self.mixer_norm(x), state, reset, lengths)
+        if elapsed is None:
+            mixed, state = self.mixer(self.mixer_norm(x), state, reset, lengths)
+        else:
+            mixed, state = timed(self.mixer)(self.mixer_norm(x), state, reset, lengths, elapsed)
         return self._add(x, mixed), state
 
-    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
-        mixed, state = self.mixer.step(self.mixer_norm(x_t), state)
+    def step(self, x_t: Tensor, state: Any, elapsed: Tensor | None = None) -> tuple[Tensor, Any]:
+        if elapsed is None:
+            mixed, state = self.mixer.step(self.mixer_norm(x_t), state)
+        else:
+            mixed, state = timed(self.mixer).step(self.mixer_norm(x_t), state, elapsed)
         return self._add(x_t, mixed), state
 
     def initial_state(
@@ -215,7 +230,7 @@ class Block(Layer[Any]):
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
-class _Blocks(Layer[tuple[Any, ...]]):
+class _Blocks(TimedLayer[tuple[Any, ...]]):
     """K blocks and a last norm; its state is the tuple of the blocks' states."""
 
     def __init__(self, config: Any, blocks: list[BlockConfig]) -> None:
@@ -225,18 +240,25 @@ class _Blocks(Layer[tuple[Any, ...]]):
         self.norm = nn.RMSNorm(config.d_model, eps=1e-6)
 
     def sequence(
-        self, x: Tensor, state: tuple[Any, ...], reset: Tensor | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        state: tuple[Any, ...],
+        reset: Tensor | None,
+        lengths: Tensor | None,
+        elapsed: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Any, ...]]:
         after = []
         for block, before in zip(self._blocks(), state, strict=True):
-            x, new = block(x, before, reset, lengths)
+            x, new = block(x, before, reset, lengths, elapsed)
             after.append(new)
         return self.norm(x), tuple(after)
 
-    def step(self, x_t: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+    def step(
+        self, x_t: Tensor, state: tuple[Any, ...], elapsed: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         after = []
         for block, before in zip(self._blocks(), state, strict=True):
-            x_t, new = block.step(x_t, before)
+            x_t, new = block.step(x_t, before, elapsed)
             after.append(new)
         return self.norm(x_t), tuple(after)
 

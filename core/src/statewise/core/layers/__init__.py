@@ -160,7 +160,7 @@ LAYERS = Registry(
             summary="diagonal complex recurrence on a ring inside the unit circle",
             paper="Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences",
             year=2023,
-            facts={"ops": ("linear_scan",), "streaming": True},
+            facts={"ops": ("linear_scan",), "streaming": True, "timed": True},
         ),
         "lssl": Entry(
             target="statewise.core.layers.lssl:LSSL",
@@ -181,7 +181,7 @@ LAYERS = Registry(
             summary="diagonal state space per channel, all but its rates computed from the input",
             paper="Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces",
             year=2023,
-            facts={"ops": ("selective_scan", "depthwise_conv"), "streaming": True},
+            facts={"ops": ("selective_scan", "depthwise_conv"), "streaming": True, "timed": True},
         ),
         "mamba2": Entry(
             target="statewise.core.layers.mamba2:Mamba2",
@@ -272,7 +272,7 @@ LAYERS = Registry(
             summary="diagonal complex state space model with HiPPO-N eigenvalues",
             paper="Smith et al., Simplified State Space Layers for Sequence Modeling",
             year=2023,
-            facts={"ops": ("linear_scan",), "streaming": True},
+            facts={"ops": ("linear_scan",), "streaming": True, "timed": True},
         ),
         "s5-bidirectional": Entry(
             target="statewise.core.layers.s5:BidirectionalS5",

@@ -108,14 +108,21 @@ class Layer(nn.Module, ABC, Generic[S]):
         Raises:
             UserError: for an argument of the wrong shape or dtype, named in the message.
         """
+        x, state, reset = self.prepared(x, state, reset, lengths)
+        y, state = self.sequence(x, state, reset, lengths)
+        return blank(y, lengths), state
+
+    def prepared(
+        self, x: Tensor, state: S | None, reset: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, S, Tensor | None]:
+        """The arguments of `forward`, checked, as `sequence` takes them: x, state and reset."""
         self._check(x, state, reset, lengths)
         if state is None:
             state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
         if lengths is not None:
             x = blank(x, lengths)
             reset = None if reset is None else reset & live(lengths, x.shape[1])
-        y, state = self.sequence(x, state, reset, lengths)
-        return blank(y, lengths), state
+        return x, state, reset
 
     def zeros(
         self, *shape: int, device: torch.device | str | None, dtype: torch.dtype | None, complex: bool = False

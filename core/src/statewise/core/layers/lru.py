@@ -5,6 +5,9 @@
 
 Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", 2023.
 
+Where the inputs come at irregular times, lambda is raised to the time since the previous one (`elapsed`): the
+state decays and turns for as long as it lasts, and each input is written with the same weight.
+
 Shapes: x (B, L, D), h (B, N) complex, B (N, D) and C (D, N) complex, D (D,).
 
 Differs from the paper: the map from nu to the radius r may also be one of StableSSM's (see `stability`). The
@@ -22,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from statewise.core.config import require
-from statewise.core.layers.contract import Layer, state_dtype
+from statewise.core.layers.contract import state_dtype
 from statewise.core.layers.masking import at_end
 from statewise.core.layers.stability import Stability, inverse_magnitude, magnitude
+from statewise.core.layers.timed import TimedLayer
 from statewise.core.ops import linear_scan
 
 __all__ = ["LRU", "LRUConfig", "LRUState"]
@@ -62,7 +66,7 @@ class LRUState(NamedTuple):
     """(B, N) complex."""
 
 
-class LRU(Layer[LRUState]):
+class LRU(TimedLayer[LRUState]):
     """A linear diagonal complex recurrence with a learnt input normalisation gamma."""
 
     slow: ClassVar[frozenset[str]] = frozenset({"nu", "theta", "log_gamma", "B"})
@@ -84,13 +88,18 @@ class LRU(Layer[LRUState]):
         self.D = nn.Parameter(torch.randn(d))
 
     def sequence(
-        self, x: Tensor, state: LRUState, reset: Tensor | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        state: LRUState,
+        reset: Tensor | None,
+        lengths: Tensor | None,
+        elapsed: Tensor | None = None,
     ) -> tuple[Tensor, LRUState]:
-        h, last = linear_scan(self.eigenvalues(), self._write(x), state.h, reset=reset)
+        h, last = linear_scan(self.eigenvalues(elapsed), self._write(x), state.h, reset=reset)
         return self._read(h, x), LRUState(at_end(h, last, state.h, lengths))
 
-    def step(self, x_t: Tensor, state: LRUState) -> tuple[Tensor, LRUState]:
-        h = self.eigenvalues() * state.h + self._write(x_t)
+    def step(self, x_t: Tensor, state: LRUState, elapsed: Tensor | None = None) -> tuple[Tensor, LRUState]:
+        h = self.eigenvalues(elapsed) * state.h + self._write(x_t)
         return self._read(h, x_t), LRUState(h)
 
     def initial_state(
@@ -98,10 +107,15 @@ class LRU(Layer[LRUState]):
     ) -> LRUState:
         return LRUState(self.zeros(batch_size, self.config.d_state, device=device, dtype=dtype, complex=True))
 
-    def eigenvalues(self) -> Tensor:
-        """The eigenvalues lambda (N,), complex."""
+    def eigenvalues(self, elapsed: Tensor | None = None) -> Tensor:
+        """The eigenvalues lambda (N,), complex, or their powers (..., N) for steps `elapsed` (...) long."""
         dtype = state_dtype(self.nu.dtype)
         r, phase = magnitude(self.nu.to(dtype), self.config.stability), torch.exp(self.theta.to(dtype))
+        if elapsed is not None:
+            # the principal power: one map to a radius also gives negative ones
+            power = elapsed.to(dtype)[..., None]
+            phase = power * torch.where(r < 0, phase + math.pi, phase)
+            r = torch.exp(power * torch.log(r.abs().clamp(min=torch.finfo(dtype).tiny)))
         return torch.complex(r * torch.cos(phase), r * torch.sin(phase))
 
     def _write(self, x: Tensor) -> Tensor:

@@ -7,6 +7,9 @@
 
 Gu and Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023.
 
+Where the inputs come at irregular times, delta_t is multiplied by the time since the previous one
+(`elapsed`); the convolution knows only their order.
+
 Shapes: x and y (B, L, D), u, z and delta (B, L, E), r (B, L, R), B and C (B, L, N), h (B, E, N), A (E, N),
 D (E,).
 
@@ -23,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from statewise.core.config import require
-from statewise.core.layers.contract import Layer, state_dtype
+from statewise.core.layers.contract import state_dtype
 from statewise.core.layers.ssm_parts import check_steps, step_bias
 from statewise.core.layers.temporal_conv import TemporalConv
+from statewise.core.layers.timed import TimedLayer
 from statewise.core.ops import selective_scan
 
 __all__ = ["Mamba", "MambaConfig", "MambaState"]
@@ -66,7 +70,7 @@ class MambaState(NamedTuple):
     """(B, taps - 1, E), the last inputs of the convolution, oldest first."""
 
 
-class Mamba(Layer[MambaState]):
+class Mamba(TimedLayer[MambaState]):
     """The selective state space behind a short convolution, beside a gate."""
 
     no_decay: ClassVar[frozenset[str]] = frozenset({"A_log", "D", "dt_bias"})
@@ -86,23 +90,37 @@ class Mamba(Layer[MambaState]):
         self.out = nn.Linear(width, d, bias=False)
 
     def sequence(
-        self, x: Tensor, state: MambaState, reset: Tensor | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        state: MambaState,
+        reset: Tensor | None,
+        lengths: Tensor | None,
+        elapsed: Tensor | None = None,
     ) -> tuple[Tensor, MambaState]:
         u, z = self.inputs(x).chunk(2, -1)
         u, inputs = self.conv(u, state.inputs, reset, lengths)
         u = F.silu(u)
         dt, B, C = self._maps(u)
+        bias: Tensor | None = self.dt_bias
+        if elapsed is not None:
+            wide = state_dtype(dt.dtype)
+            dt = F.softplus(dt.to(wide) + self.dt_bias) * elapsed.to(wide)[..., None]
+            bias = None
+        h0, soft = state.h, elapsed is None
         y, h = selective_scan(
-            u, dt, self._rates(), B, C, self.D, z, self.dt_bias, h0=state.h, reset=reset, lengths=lengths
+            u, dt, self._rates(), B, C, self.D, z, bias, soft, h0, reset=reset, lengths=lengths
         )
         return self.out(y.to(x.dtype)), MambaState(h, inputs)
 
-    def step(self, x_t: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+    def step(
+        self, x_t: Tensor, state: MambaState, elapsed: Tensor | None = None
+    ) -> tuple[Tensor, MambaState]:
         u, z = self.inputs(x_t).chunk(2, -1)
         u, inputs = self.conv.step(u, state.inputs)
         u = F.silu(u).to(state.h.dtype)
         dt, B, C = (part.to(u.dtype) for part in self._maps(u.to(x_t.dtype)))
         delta = F.softplus(dt + self.dt_bias)
+        delta = delta if elapsed is None else delta * elapsed.to(delta.dtype)[:, None]
         h = torch.exp(delta.unsqueeze(-1) * self._rates()) * state.h + (delta * u).unsqueeze(
             -1
         ) * B.unsqueeze(1)

@@ -12,6 +12,8 @@ symmetry only the half of the spectrum with negative imaginary part is kept and 
 Smith, Warrington and Linderman, "Simplified State Space Layers for Sequence Modeling", 2023.
 Resets inside a scan: Lu et al., "Structured State Space Models for In-Context Reinforcement Learning", 2023.
 
+Where the inputs come at irregular times, dt is multiplied by the time since the previous one (`elapsed`).
+
 Shapes: u (B, L, D), h (B, N) complex with N = P/2 under conjugate symmetry, else P.
 
 Differs from the paper: Re(Lambda) is held below -1e-4 by default, an option there; B' and C' are normal, not
@@ -32,6 +34,7 @@ from torch.nn import functional as F
 from statewise.core.config import require
 from statewise.core.layers.contract import Layer, Stateless, state_dtype
 from statewise.core.layers.masking import at_end
+from statewise.core.layers.timed import TimedLayer
 from statewise.core.ops import linear_scan
 
 __all__ = ["S5", "BidirectionalS5", "S5Config", "S5State", "hippo_normal", "hippo_spectrum"]
@@ -129,11 +132,19 @@ class DiagonalSystem(Layer[S]):
         low, high = math.log(config.dt_min), math.log(config.dt_max)
         self.log_dt = nn.Parameter(low + (high - low) * torch.rand(j * kept))
 
-    def discretise(self) -> tuple[Tensor, Tensor]:
-        """The decay a (N,) and the factor (N,) with which B is multiplied, both complex."""
+    def discretise(self, elapsed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The decay a and the factor with which B is multiplied, both complex.
+
+        Args:
+            elapsed: lengths of the steps, (...), in units of Delta; None for one that lasts Delta.
+
+        Returns:
+            (N,), or (..., N) for given lengths.
+        """
         pairs = self.Lambda.to(state_dtype(self.Lambda.dtype))
         real = pairs[:, 0].clamp(max=-1e-4) if self.config.clip else pairs[:, 0]
         values, dt = torch.complex(real, pairs[:, 1]), torch.exp(self.log_dt.to(pairs.dtype))
+        dt = dt if elapsed is None else elapsed.to(dt.dtype)[..., None] * dt
         if self.config.discretisation == "zoh":
             # expm1: for a slow state and a short step a - 1 would have no correct digit left in float32.
             change = torch.expm1(values * dt)
@@ -153,21 +164,26 @@ class DiagonalSystem(Layer[S]):
         return F.linear(torch.view_as_real(h).flatten(-2).to(u.dtype), weight.flatten(1)) + self.D * u
 
 
-class S5(DiagonalSystem[S5State]):
+class S5(DiagonalSystem[S5State], TimedLayer[S5State]):
     """The causal layer, which streams."""
 
     def __init__(self, config: S5Config) -> None:
         super().__init__(config, directions=1)
 
     def sequence(
-        self, x: Tensor, state: S5State, reset: Tensor | None, lengths: Tensor | None
+        self,
+        x: Tensor,
+        state: S5State,
+        reset: Tensor | None,
+        lengths: Tensor | None,
+        elapsed: Tensor | None = None,
     ) -> tuple[Tensor, S5State]:
-        a, factor = self.discretise()
+        a, factor = self.discretise(elapsed)
         h, last = linear_scan(a, self.write(x, factor), state.h, reset=reset)
         return self.read(h, x), S5State(at_end(h, last, state.h, lengths))
 
-    def step(self, x_t: Tensor, state: S5State) -> tuple[Tensor, S5State]:
-        a, factor = self.discretise()
+    def step(self, x_t: Tensor, state: S5State, elapsed: Tensor | None = None) -> tuple[Tensor, S5State]:
+        a, factor = self.discretise(elapsed)
         h = a * state.h + self.write(x_t, factor)
         return self.read(h, x_t), S5State(h)
 
