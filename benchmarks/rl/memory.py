@@ -25,7 +25,7 @@ MEMORIES = ("s5", "gru", "mlp", "mamba")
 EPISODES = 20
 LENGTHS = (20, 100, 200)
 TASKS = {
-    "tmaze": (EnvironmentSpec(id="tmaze", options={"length": 20}), 60_000, 0.95),
+    "tmaze": (EnvironmentSpec(id="tmaze", options={"length": 20}), 120_000, None),
     "repeat-previous": (EnvironmentSpec(id="repeat-previous", options={"lag": 4}), 240_000, 0.95),
 }
 
@@ -37,8 +37,8 @@ PROTOCOL = {
     "agent": "encoder, one block of memory, actor and critic, 64 features; S5 with 64 states, Mamba with 16, "
     "GRU; mlp has the same block without memory",
     "training": "PPO, 16 environments of 128 steps, 6 epochs of 4 minibatches of whole environments, rate "
-    "0.001 falling linearly, discount 0.99, lambda 0.95; T-maze 60,000 steps at most and until 0.95 on "
-    "validation episodes, RepeatPrevious 240,000 steps at most and until 0.95",
+    "0.001 falling linearly, discount 0.99, lambda 0.95; T-maze 120,000 steps, RepeatPrevious 240,000 at most "
+    "and until 0.95 on validation episodes",
     "weights": "those of the best validation episodes, whose seeds are apart from all others",
     "evaluation": f"{EPISODES} fresh episodes per run, greedy; interquartile mean over three runs and a 95 % "
     "bootstrap interval over runs and episodes",
