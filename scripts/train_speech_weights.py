@@ -124,7 +124,7 @@ def settings(model: str, data: Path, prompts: Path, budget: str, start: str | No
         pairs=(str(data / "vb_train6/clean"), str(data / "vb_train6/noisy")),
         model=model,
         start=start,
-        mixing=MixingConfig(seconds=seconds, babble=0.3),
+        mixing=MixingConfig(seconds=seconds, babble=0.2, synthetic=0.35, double=0.35),
         batch_size=batch,
         learning_rate=rate,
         precision=precision,

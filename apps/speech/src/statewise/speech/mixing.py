@@ -4,8 +4,8 @@
 
 The speaker is drawn first (by the root of the minutes there are of each), then clips of that speaker, one
 behind the other. Recordings are played a little faster or slower, which makes other voices and other noises
-of them. Noise is a recording, or a babble of other speakers, or Gaussian noise of a random spectrum,
-sometimes two recordings at once. The signal-to-noise ratio is that of the active speech, not of its pauses.
+of them. Noise is a recording, or a babble of other speakers, or computed, sometimes two recordings at once.
+The signal-to-noise ratio is that of the active speech, not of its pauses.
 A speaker who was recorded with a narrow band gets noise of the same band: what has no speech above 7 kHz must
 not teach that everything above is noise.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import soxr
 
 from statewise.core.config import require
+from statewise.speech.computed_noise import computed_noise
 from statewise.speech.corpus import FULL, Clip, Corpus
 from statewise.speech.filters import Shaper, computed_room
 
@@ -142,7 +143,7 @@ class Mixer:
             return self._babble(rng, speaker, shape)
         if kind < self.config.babble + self.config.synthetic or not self.kinds:
             shape *= self.shaper.tilt(rng.uniform(0, 1.5))
-            return self._swelling(rng, rng.standard_normal(self.length, dtype=np.float32))
+            return computed_noise(rng, self.length, self.corpus.sample_rate)
         noise = self._recording(rng)
         if rng.random() < self.config.double:
             noise = noise + self._recording(rng) * np.float32(10 ** (rng.uniform(-10, 10) / 20))
@@ -176,15 +177,6 @@ class Mixer:
             power = np.sqrt(np.mean(np.square(total)))
             total += self._recording(rng) * np.float32(power * 10 ** (rng.uniform(-15, 0) / 20))
         return total + 1e-4 * rng.standard_normal(self.length, dtype=np.float32)
-
-    def _swelling(self, rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
-        """Noise that sometimes swells, up to six times a second."""
-        if rng.random() >= 0.3:
-            return noise
-        t = np.arange(self.length, dtype=np.float32) / self.corpus.sample_rate
-        return noise * (1 + 0.9 * np.sin(2 * np.pi * (rng.uniform(0.3, 6) * t + rng.random()))).astype(
-            np.float32
-        )
 
     def _room(self, rng: np.random.Generator) -> np.ndarray:
         """The response of a recorded room or, as often, of a computed one."""
