@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import av
@@ -12,7 +16,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from statewise.core.errors import DataError
+from statewise.core.errors import CheckpointError, DataError, Interrupted
 from statewise.vision.video.api import evaluate_video, load_video, predict_video, train_video
 from statewise.vision.video.clips import open_clips, read_clip
 from statewise.vision.video.metrics import frame_scores
@@ -255,6 +259,36 @@ def test_a_run_from_end_to_end(clips: Path, tmp_path: Path, model: str):
     video, mean = load_video(tmp_path / "run")
     assert mean.shape == (1, 16, 16)
     assert video.frames == 8
+
+
+def test_a_stopped_run_goes_on_to_the_bit(clips: Path, tmp_path: Path):
+    settings = VideoSettings(data=str(clips), frames=8, epochs=2, batch_size=4)
+    train_video(settings, out=tmp_path / "whole")
+    steps = 0
+
+    def stop(fraction: float, words: str) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:  # in the midst of an epoch
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        train_video(settings, out=tmp_path / "cut", progress=stop)
+    resumed = train_video(VideoSettings(data=""), resume=tmp_path / "cut")
+    ours, theirs = (load_video(tmp_path / name)[0].network.state_dict() for name in ("cut", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert resumed.scores == json.loads((tmp_path / "whole" / "scores.json").read_text())
+
+
+def test_a_resumed_run_refuses_other_clips(clips: Path, tmp_path: Path):
+    folder = tmp_path / "clips"
+    shutil.copytree(clips, folder)
+    train_video(
+        VideoSettings(data=str(folder), model="convlstm-nano", frames=8, epochs=1), out=tmp_path / "run"
+    )
+    np.save(folder / "00.npy", np.zeros((8, 16, 16), np.uint8))
+    with pytest.raises(CheckpointError, match="began with other data"):
+        train_video(VideoSettings(data=""), resume=tmp_path / "run")
 
 
 def test_clips_that_are_too_short_are_refused_with_a_number(clips: Path):

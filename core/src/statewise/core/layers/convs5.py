@@ -136,14 +136,17 @@ class ConvS5(Layer[ConvS5State]):
 
     def _write(self, u: Tensor, factor: Tensor) -> Tensor:
         """The write b * (B conv u), (B, L, Y, X, D) to (B, L, Y, X, N) complex."""
-        parts = _convolved(u, torch.cat(self.B.unbind(-1)))
-        real, imaginary = parts.to(state_dtype(parts.dtype)).chunk(2, dim=-1)
-        return factor * torch.complex(real, imaginary)
+        scaled = torch.view_as_real(
+            factor[:, None, None, None] * torch.view_as_complex(self.B.to(factor.real.dtype))
+        )
+        # real and imaginary parts as neighbouring channels: the output is complex numbers as it lies there
+        parts = _convolved(u, scaled.movedim(-1, 1).flatten(0, 1).to(u.dtype))
+        return torch.view_as_complex(parts.to(factor.real.dtype).unflatten(-1, (-1, 2)).contiguous())
 
     def _read(self, h: Tensor, u: Tensor) -> Tensor:
         """The output, doubled for the conjugates that are not kept."""
-        parts = torch.cat([h.real, h.imag], -1).to(u.dtype)
-        weight = torch.cat([2 * self.C[..., 0], -2 * self.C[..., 1]], 1)
+        parts = torch.view_as_real(h).flatten(-2).to(u.dtype)
+        weight = torch.stack([2 * self.C[..., 0], -2 * self.C[..., 1]], 2).flatten(1, 2)
         return _convolved(parts, weight) + self.D * u
 
     def _check_frame(self, x: Tensor) -> None:
