@@ -38,7 +38,7 @@ def rank_cases(
         cases: the questions.
         repeat: whether items of the history compete. A target that may not be recommended is a miss, with an
             infinite rank: the list that is shown cannot hold it.
-        top: first places to keep.
+        top: first places to keep; 0 where only ranks are wanted, which is quicker.
         progress: told the fraction done.
     """
     histories, targets = cases.histories(log), cases.targets(log)
@@ -48,9 +48,10 @@ def rank_cases(
         rows = slice(low, low + step)
         tile, wanted = histories.take(rows), targets.take(rows)
         scores = np.asarray(scorer.scores(tile))
-        case, rank, target, again = _ranks(scores, tile, wanted, repeat)
+        seen = _mask(tile, *scores.shape)
+        case, rank, target, again = _ranks(scores, seen, wanted, repeat)
         parts.append((case + low, rank, target, again))
-        tops.append(first_places(_barred(scores, tile, repeat), top)[0])
+        tops.append(_shown(scores, seen, repeat, top))
         if progress is not None:
             progress(min(1.0, (low + step) / len(cases)))
     case, rank, target, again = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -60,24 +61,32 @@ def rank_cases(
 
 
 def _ranks(
-    scores: np.ndarray, tile: Histories, wanted: Histories, repeat: Repeat
+    scores: np.ndarray, seen: np.ndarray, wanted: Histories, repeat: Repeat
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Case, rank, item and whether it repeats, of each distinct target of a tile."""
-    n, v = scores.shape
-    seen = _mask(tile, n, v)
     case, place = wanted.flat()
     pairs = np.unique(np.stack([case, wanted.items[place]], axis=1), axis=0)
     case, target = pairs[:, 0], pairs[:, 1]
     again = seen[case, target]
     barred = {"exclude": again, "only": ~again, "allow": np.zeros_like(again)}[repeat]
-    candidates = {"exclude": ~seen, "only": seen, "allow": np.ones_like(seen)}[repeat]
+    candidates = _candidates(seen, repeat)
     rank = np.full(len(case), np.inf)
     for i in np.flatnonzero(~barred):
-        row, item = case[i], target[i]
-        rivals = scores[row][candidates[row]]
-        own = scores[row, item]
-        rank[i] = (rivals > own).sum() + ((rivals == own).sum() - 1) / 2  # the target is among them
+        row, own = case[i], scores[case[i], target[i]]
+        above, level = scores[row] > own, scores[row] == own
+        if candidates is not None:
+            above &= candidates[row]
+            level &= candidates[row]
+        # the target itself is level with itself
+        rank[i] = np.count_nonzero(above) + (np.count_nonzero(level) - 1) / 2
     return case, rank, target, again
+
+
+def _candidates(seen: np.ndarray, repeat: Repeat) -> np.ndarray | None:
+    """(n, V) bool: what may be recommended; None for everything."""
+    if repeat == "allow":
+        return None
+    return seen if repeat == "only" else ~seen
 
 
 def _mask(tile: Histories, n: int, v: int) -> np.ndarray:
@@ -88,12 +97,12 @@ def _mask(tile: Histories, n: int, v: int) -> np.ndarray:
     return seen
 
 
-def _barred(scores: np.ndarray, tile: Histories, repeat: Repeat) -> np.ndarray:
-    """The scores with -inf where an item may not be recommended."""
-    if repeat == "allow":
-        return scores
-    seen = _mask(tile, *scores.shape)
-    return np.where(seen if repeat == "exclude" else ~seen, -np.inf, scores)
+def _shown(scores: np.ndarray, seen: np.ndarray, repeat: Repeat, top: int) -> np.ndarray:
+    """The first items that may be recommended, (n, top)."""
+    if not top:
+        return np.empty((len(scores), 0), dtype=np.int64)
+    candidates = _candidates(seen, repeat)
+    return first_places(scores if candidates is None else np.where(candidates, scores, -np.inf), top)[0]
 
 
 def first_places(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,8 @@ def choose_weights(parts: Sequence[Scorer], split: Split, repeat: Repeat, most: 
             continue
         weights = [(_STEPS - sum(others)) / _STEPS, *(other / _STEPS for other in others)]
         mixed = _Held(sum(w * part.table for w, part in zip(weights, held, strict=True)))
-        found = summarise(rank_cases(mixed, split.log, cases, repeat=repeat), ones).ndcg["10"]
+        ranked = rank_cases(mixed, split.log, cases, repeat=repeat, top=0)
+        found = summarise(ranked, ones).ndcg["10"]
         if found > best:
             best, chosen = found, weights
     return chosen

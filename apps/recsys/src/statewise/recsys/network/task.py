@@ -82,7 +82,7 @@ class SequenceTask:
         if self.monitor == "train_loss":
             return {}
         scorer = NetworkScorer(self.network, cloze=self.objective.name == "cloze")
-        ranked = rank_cases(scorer, self.log, self.cases, repeat=self.repeat)
+        ranked = rank_cases(scorer, self.log, self.cases, repeat=self.repeat, top=0)
         found = summarise(ranked, self.counts)
         return {
             "val_miss": 1 - found.ndcg["10"],
