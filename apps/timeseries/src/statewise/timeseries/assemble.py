@@ -6,7 +6,7 @@ All of it works on flat arrays over all series at once; only the final slices ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from statewise.core.errors import DataError
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.grid import Fit, positions
 from statewise.timeseries.panel import Series
+from statewise.timeseries.readings import Readings
 from statewise.timeseries.rows import Rows, merged
 
 __all__ = ["Grid", "lay_out", "make_series"]
+
+_MERGED = 2.0  # rows in a step on average, from which a step stands for many and not for one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +37,20 @@ class Grid:
     """K columns of (T,) float64; NaN where a step is absent."""
     present: np.ndarray
     """Whether the file has a row for the step, (T,) bool."""
+    times: np.ndarray | None = None
+    """When each of n rows came, (n,) in steps of the flat grid; None where the rows are regular."""
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+    """The columns of these rows, (n,)."""
 
 
-def lay_out(rows: Rows, fit: Fit, how: str) -> Grid:
+def lay_out(rows: Rows, fit: Fit, how: str, within: np.ndarray | None = None) -> Grid:
     """Rows on the grid of a frequency; several rows of one step are merged.
+
+    Args:
+        rows: n of them.
+        fit: how their stamps lie on the frequency.
+        how: they are merged: `mean`, `sum`, `first` or `last`.
+        within: how far into its step each row lies, (n,), if rows are to be kept as they are too.
 
     Raises:
         DataError: when nearly the whole grid would be empty.
@@ -46,6 +59,8 @@ def lay_out(rows: Rows, fit: Fit, how: str) -> Grid:
     groups = np.ones(len(index), dtype=bool)
     groups[1:] = np.diff(index) != 0
     groups[rows.starts] = True
+    apart = within is not None and len(index) <= _MERGED * groups.sum()
+    single, steps = rows, index
     rows = merged(rows, groups, how)
     index = index[groups]
     lengths = np.maximum.reduceat(index, rows.starts) + 1
@@ -67,6 +82,8 @@ def lay_out(rows: Rows, fit: Fit, how: str) -> Grid:
         lengths=lengths,
         columns=columns,
         present=present,
+        times=np.repeat(starts, single.lengths) + steps + within if apart else None,
+        rows=single.columns if apart else {},
     )
 
 
@@ -106,9 +123,20 @@ def make_series(
                     times=clock.times(s, low, high),
                     values=values[low:high],
                     covariates=None if known is None else known[low:end],
+                    readings=_readings(grid, name, low, high),
                 )
             )
     return series, absent
+
+
+def _readings(grid: Grid, column: str, low: int, high: int) -> Readings | None:
+    """The rows of a column in steps low .. high - 1 of the flat grid; None where they are regular."""
+    if grid.times is None:
+        return None
+    first, last = np.searchsorted(grid.times, [low, high])
+    times, values = grid.times[first:last] - low, grid.rows[column][first:last]
+    seen = ~np.isnan(values)
+    return Readings(times=times[seen], values=values[seen])
 
 
 class _Clock:

@@ -24,7 +24,7 @@ from statewise.timeseries.assemble import Grid, lay_out, make_series
 from statewise.timeseries.columns import find_times, unpivot
 from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.future import fill_covariates, settle_ahead
-from statewise.timeseries.grid import Fit, fit_frequency, fit_steps, use_frequency
+from statewise.timeseries.grid import Fit, fit_frequency, fit_steps, use_frequency, within_steps
 from statewise.timeseries.holiday import holiday_note, with_holidays
 from statewise.timeseries.identity import find_ids
 from statewise.timeseries.notes import daylight_saving, gap_notes, last_stamp, series_notes, time_note
@@ -127,9 +127,11 @@ def _assembled(found: _Found, options: ReadOptions, notes: list[Note]) -> Readin
     rows, order = sort_rows(found.table, found.codes, found.stamps, found.values.columns)
     saving, given = daylight_saving(rows.times, rows.starts), rows.lengths
     rows, repeated = merge_repeats(rows, found.table, options.aggregate) if found.stamps else (rows, [])
-    fit, rows = _fitted(rows, found.stamps, options)
+    fit, stamped = _fitted(rows, found.stamps, options)
+    within = None if options.resample or how == "sum" else within_steps(fit, rows.times, rows.starts)
+    rows = stamped
     ahead = settle_ahead(found.values, rows, found.table, wide=wide)
-    grid = lay_out(rows, fit, how)
+    grid = lay_out(rows, fit, how, within)
     columns, filled = fill_covariates(grid, ahead.covariates)
     grid = replace(grid, columns=columns)
     series, absent = make_series(grid, found.labels or [""], ahead.targets, ahead.covariates, wide=wide)
@@ -267,4 +269,6 @@ def _fingerprint(series: Sequence[Series]) -> str:
         digest.update(one.id.encode())
         digest.update(np.ascontiguousarray(one.times).view(np.int64).tobytes())
         digest.update(np.where(np.isnan(one.values), np.nan, one.values + 0.0).tobytes())
+        if one.readings is not None:
+            digest.update(one.readings.times.tobytes() + one.readings.values.tobytes())
     return digest.hexdigest()[:16]

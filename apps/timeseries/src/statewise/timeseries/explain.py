@@ -20,6 +20,7 @@ from statewise.core.errors import DataError, suggestion
 from statewise.timeseries.metrics import seasonal_scale
 from statewise.timeseries.models.blend import Blend, members_of
 from statewise.timeseries.panel import Panel, Series
+from statewise.timeseries.readings import Readings
 from statewise.timeseries.saved import SavedForecast, load_forecast
 from statewise.timeseries.season import find_seasons
 
@@ -139,9 +140,19 @@ def _lag_weights(saved: SavedForecast, series: Series, lags: range) -> list[LagW
         if not np.isfinite(values[-lag]):
             continue
         values[-lag] += step
-        change = (_point(saved, replace(series, values=values)) - before) / step
+        change = (
+            _point(saved, replace(series, values=values, readings=_raised(series, lag, step))) - before
+        ) / step
         found.append(LagWeight(lag=lag, first=float(change[0]), mean=float(np.abs(change).mean())))
     return found
+
+
+def _raised(series: Series, lag: int, step: float) -> Readings | None:
+    """The rows of a series with those of its last step but `lag` - 1 moved by `step`."""
+    if series.readings is None:
+        return None
+    there = np.floor(series.readings.times) == len(series) - lag
+    return replace(series.readings, values=series.readings.values + step * there)
 
 
 def _covariate_effects(saved: SavedForecast, series: Series) -> list[CovariateEffect]:

@@ -75,6 +75,7 @@ def export_run(
     done = []
     for name, method, weights in _parts(saved):
         if isinstance(method, NetworkForecaster):
+            _require_grid(name, method)
             done.append(_export_network(name, method, saved, folder, batch_size, weights))
         elif isinstance(method, WindowLinear):
             done.append(_export_linear(name, method, saved, folder, batch_size, weights))
@@ -175,6 +176,14 @@ def _export_network(
         )  # fmt: skip
         names = ["values", "mean", "scale", "features"]
     return _write(name, module, arguments, names, description, folder)
+
+
+def _require_grid(name: str, method: NetworkForecaster[Any]) -> None:
+    if method.fitted[0].gap is not None:
+        raise UserError(
+            f"{name} reads rows at irregular times, for which the file has no form",
+            fix="fit on the steps instead: forecast fit data.csv --resample",
+        )
 
 
 def _export_linear(

@@ -14,7 +14,7 @@ import numpy as np
 from statewise.core.errors import ConfigError, DataError
 from statewise.timeseries.frequency import MICROSECONDS, Frequency
 
-__all__ = ["Fit", "fit_frequency", "fit_steps", "floor", "positions", "use_frequency"]
+__all__ = ["Fit", "fit_frequency", "fit_steps", "floor", "positions", "use_frequency", "within_steps"]
 
 _DAY = MICROSECONDS["day"]
 _NATURAL = tuple(
@@ -133,6 +133,26 @@ def positions(fit: Fit, times: np.ndarray, starts: np.ndarray) -> tuple[np.ndarr
     if fit.way == "near":
         firsts = floor(frequency, firsts)
     return _relative(frequency, times, firsts, lengths), firsts
+
+
+def within_steps(fit: Fit, times: np.ndarray, starts: np.ndarray) -> np.ndarray | None:
+    """How far into its step each row lies, (n,) from 0 to below 1; None where that says nothing.
+
+    Args:
+        fit: how the stamps lie on the frequency.
+        times: (n,) as they came: stamps, or the numbers that `fit_steps` was given.
+        starts: (S,) where each series begins in `times`.
+    """
+    if fit.way != "bins":
+        return None
+    if fit.frequency.unit == "step" and times.dtype.kind == "f":
+        counts = (times - times.min()) / float(np.median(_gaps(times, starts)))
+        into = counts - np.round(counts) + 0.5
+    elif fit.frequency.unit in MICROSECONDS:
+        into = (times - floor(fit.frequency, times)).astype(np.int64) / fit.frequency.microseconds
+    else:
+        return None  # months are not equally long
+    return np.clip(into, 0, 1 - 1e-9)
 
 
 def floor(frequency: Frequency, times: np.ndarray) -> np.ndarray:

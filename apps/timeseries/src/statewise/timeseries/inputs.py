@@ -43,6 +43,8 @@ class Inputs:
     """Whether training rows had missing values: whether a step was observed is then an input of its own."""
     calendar: bool = True
     """Whether the calendar is given."""
+    gap: float | None = None
+    """Median time between rows in steps, where a network reads each at its own time; None: it does not."""
     ahead: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """Which covariates are known ahead, (K,) bool; of the others only what lies before an origin is read."""
 
@@ -55,11 +57,22 @@ class Inputs:
         lookback: int,
         *,
         calendar: bool = True,
+        timed: bool = False,
     ) -> Inputs:
-        """Take the numbers from the first `stops[s]` steps of each series."""
+        """Take the numbers from the first `stops[s]` steps of each series.
+
+        Args:
+            panel: the series.
+            stops: per series, where its training rows end.
+            context: horizon, season and frequency.
+            lookback: steps, or rows, that the network sees.
+            calendar: whether it sees the calendar.
+            timed: whether it reads rows at their own times, where these are irregular.
+        """
         pairs = list(zip(panel.series, stops, strict=True))
         width = len(panel.covariate_names)
         rows = [_covariates(series, width)[:stop] for series, stop in pairs]
+        gap = _median_gap(panel, stops) if timed and panel.irregular else None
         pooled = [_mean_and_scale(column) for column in np.concatenate(rows).T] if width else []
         return cls(
             lookback=lookback,
@@ -68,8 +81,10 @@ class Inputs:
             frequency=context.frequency,
             scales={series.id: _mean_and_scale(series.values[:stop]) for series, stop in pairs},
             covariates=np.array(pooled).reshape(-1, 2).T,
-            gaps=not all(np.isfinite(series.values[:stop]).all() for series, stop in pairs),
+            # rows that are read at their own times leave none
+            gaps=gap is None and not all(np.isfinite(series.values[:stop]).all() for series, stop in pairs),
             calendar=calendar,
+            gap=gap,
             ahead=panel.known_ahead,
         )
 
@@ -128,7 +143,7 @@ class Inputs:
             "inputs.scales": np.array(list(self.scales.values())).reshape(-1, 2),
             "inputs.covariates": self.covariates,
             "inputs.ahead": self.ahead.astype(np.int64),
-        }
+        } | ({} if self.gap is None else {"inputs.gap": np.array([self.gap])})
 
     @classmethod
     def restore(cls, state: dict[str, np.ndarray], frequency: Frequency) -> Inputs:
@@ -147,6 +162,7 @@ class Inputs:
             ahead=state["inputs.ahead"].astype(bool),
             gaps=bool(gaps),
             calendar=bool(given),
+            gap=float(state["inputs.gap"][0]) if "inputs.gap" in state else None,
         )
 
 
@@ -169,6 +185,14 @@ def _covariates(series: Series, count: int) -> np.ndarray:
             fix="give the file the same covariate columns as at the fit",
         )
     return np.zeros((len(series), 0)) if series.covariates is None else series.covariates[:, :count]
+
+
+def _median_gap(panel: Panel, stops: Sequence[int]) -> float:
+    """Of the times between neighbouring rows of a series, in its first steps."""
+    rows = [series.head(stop).rows().times for series, stop in zip(panel.series, stops, strict=True)]
+    gaps = np.concatenate([np.diff(times) for times in rows])
+    gaps = gaps[gaps > 0]
+    return float(np.median(gaps)) if len(gaps) else 1.0
 
 
 def _mean_and_scale(values: np.ndarray) -> tuple[float, float]:

@@ -222,6 +222,7 @@ def _from(newer: Series, old: Series, facts: Panel) -> Series:
         times=newer.times[start:],
         values=newer.values[start:],
         covariates=None if covariates is None else covariates[start:],
+        readings=None if newer.readings is None else newer.readings.since(start),
     )
 
 
@@ -237,4 +238,5 @@ def _shortened(series: Series, reach: int, period: int, facts: Panel) -> Series:
         times=facts.frequency.range(first, len(values)),
         values=values,
         covariates=None if covariates is None else covariates[start:],
+        readings=None if series.readings is None else series.readings.since(start),
     )

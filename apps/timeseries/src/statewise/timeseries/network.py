@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +29,9 @@ from statewise.timeseries.forecaster import Context, Forecaster
 from statewise.timeseries.history import first_observed, windows
 from statewise.timeseries.inputs import Inputs
 from statewise.timeseries.panel import Panel, Series
+from statewise.timeseries.row_windows import RowWindows, reach, row_blocks
 from statewise.timeseries.task import WindowTask
-from statewise.timeseries.windows import Windows
+from statewise.timeseries.windows import Block, Windows
 
 __all__ = ["NetworkConfig", "NetworkForecaster", "Span", "spread", "too_short"]
 
@@ -86,6 +87,9 @@ class NetworkForecaster(Forecaster, Generic[C]):
     """
 
     config: C
+    timed: ClassVar[bool] = False
+    """Whether `build` knows a module for rows at irregular times: (B, L+1, 4+features) to (B, H), see
+    `row_windows`."""
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
@@ -106,13 +110,14 @@ class NetworkForecaster(Forecaster, Generic[C]):
         return 2 * (context.horizon + context.period)
 
     def memory(self) -> int | None:
-        return self._get_fitted()[0].lookback
+        inputs, _ = self._get_fitted()
+        return inputs.lookback if inputs.gap is None else reach(inputs)
 
     def fit(self, panel: Panel, context: Context) -> None:
         spans = [_span(series, context.horizon, self.config.validation) for series in panel.series]
         lookback = self.config.lookback or _lookback(spans, context)
         stops = [span.stop for span in spans]
-        inputs = Inputs.fit(panel, stops, context, lookback, calendar=self.config.calendar)
+        inputs = Inputs.fit(panel, stops, context, lookback, calendar=self.config.calendar, timed=self.timed)
         with seeded(context.seed):
             model = self.build(inputs)
         self.warm_start(model, panel, inputs, stops)
@@ -132,7 +137,7 @@ class NetworkForecaster(Forecaster, Generic[C]):
         forecasts = [np.zeros((len(at), inputs.horizon)) for at in origins]
         parameters = sum(parameter.numel() for parameter in model.parameters())
         with torch.inference_mode(), threads(self._threads, parameters=parameters):
-            for blocks in _packed(_blocks(panel, inputs, origins)):
+            for blocks in _packed(self._blocks(panel, inputs, origins)):
                 y = _forward(model, np.concatenate([block.x for block in blocks]))
                 ends = np.cumsum([len(block.x) for block in blocks])
                 for block, part in zip(blocks, np.split(y, ends[:-1]), strict=True):
@@ -163,7 +168,14 @@ class NetworkForecaster(Forecaster, Generic[C]):
         return self._fitted
 
     def _task(self, model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[Span]) -> WindowTask:
-        return _task(model, panel, inputs, spans)
+        if inputs.gap is None:
+            return _task(model, panel, inputs, spans)
+        return _row_task(model, panel, inputs, spans)
+
+    def _blocks(self, panel: Panel, inputs: Inputs, origins: Sequence[np.ndarray]) -> Iterator[Block]:
+        if inputs.gap is None:
+            return _blocks(panel, inputs, origins)
+        return row_blocks(panel, inputs, origins, max(1, _AT_ONCE // inputs.lookback))
 
     def _fit_config(self, size: int, span: int, context: Context) -> FitConfig:
         """Adam with a falling rate, stopped by validation; a window holds `span` steps."""
@@ -194,20 +206,6 @@ class Span(NamedTuple):
     """Where training targets end and validation targets begin."""
     end: int
     """One after the last observed step."""
-
-
-class _Block(NamedTuple):
-    """Windows of one series to forecast from."""
-
-    series: int
-    """Its place in the panel."""
-    rows: slice
-    """Which of its origins."""
-    x: np.ndarray
-    """(O, L, C) float32."""
-    mean: np.ndarray
-    """What takes forecasts back to the series' own units, (O, 1)."""
-    scale: np.ndarray
 
 
 def _span(series: Series, horizon: int, validation: float) -> Span:
@@ -251,6 +249,23 @@ def _task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[Span])
     return WindowTask(model, windows, starts, spread(validation, lookback))
 
 
+def _row_task(model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[Span]) -> WindowTask:
+    """The same for windows of rows at irregular times; where there are few rows, windows are not full."""
+    windows, horizon = RowWindows(panel, inputs), inputs.horizon
+    train, held_out = [], []
+    for s, span in enumerate(spans):
+        full = (
+            windows.rows_before(s, span.stop - horizon) >= inputs.lookback if span.stop > horizon else False
+        )
+        least = inputs.lookback if full else min(inputs.lookback, inputs.period)
+        train.append(windows.starts(s, span.first, span.stop - horizon, least))
+        held_out.append(windows.starts(s, max(span.stop, span.first), span.end - horizon, least))
+    starts, validation = torch.cat(train), torch.cat(held_out)
+    if not len(starts) or not len(validation):
+        raise too_short(spans, inputs)
+    return WindowTask(model, windows, starts, spread(validation, windows.steps))
+
+
 def spread(validation: Tensor, span: int) -> Tensor:
     """Of the validation windows, of `span` steps each, as many as there is time for, evenly spread."""
     most = min(len(validation), _VALIDATION_WINDOWS, max(_SMALLEST_BATCH, _VALIDATION_STEPS // span))
@@ -289,7 +304,7 @@ def _progress(context: Context) -> Callable[[Tick], None] | None:
     return tell
 
 
-def _blocks(panel: Panel, inputs: Inputs, origins: Sequence[np.ndarray]) -> Iterator[_Block]:
+def _blocks(panel: Panel, inputs: Inputs, origins: Sequence[np.ndarray]) -> Iterator[Block]:
     """The windows before all origins, in blocks that are no larger than a batch."""
     most = max(1, _AT_ONCE // inputs.lookback)
     for s, (series, at) in enumerate(zip(panel.series, origins, strict=True)):
@@ -303,7 +318,7 @@ def _blocks(panel: Panel, inputs: Inputs, origins: Sequence[np.ndarray]) -> Iter
             value, mean, scale = _scaled_windows(series, values, at[rows], inputs)
             index = at[rows, None] + np.arange(pad - inputs.lookback, pad)
             x = np.concatenate([value[..., None], features[index]], axis=-1)
-            yield _Block(s, rows, x, mean, scale)
+            yield Block(s, rows, x, mean, scale)
 
 
 def _scaled_windows(
@@ -321,9 +336,9 @@ def _scaled_windows(
     return inputs.scaled(raw, mean, scale), mean, scale
 
 
-def _packed(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
+def _packed(blocks: Iterable[Block]) -> Iterator[list[Block]]:
     """Blocks of several series together, so that a batch is worth calling the network for."""
-    pack: list[_Block] = []
+    pack: list[Block] = []
     steps = 0
     for block in blocks:
         pack.append(block)

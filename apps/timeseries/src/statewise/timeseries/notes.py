@@ -45,6 +45,11 @@ def time_note(names: Sequence[str], stamps: Stamps | None, fit: Fit, grid: Grid)
     elif fit.way == "bins":
         rule = f"the rows within a step ({grid.frequency.label}) become one"
         notes.append(Note("frequency", f"{fit.reason}: {rule} (--frequency, --aggregate)"))
+        if grid.times is not None:
+            text = (
+                "s5, lru and mamba read each row at its own time, the other methods these steps (--resample)"
+            )
+            notes.append(Note("resample", text))
     return notes
 
 

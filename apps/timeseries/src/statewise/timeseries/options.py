@@ -41,6 +41,9 @@ class ReadOptions:
     aggregate: str | None = None
     """How several rows of one series and step become one: `mean`, `sum`, `first` or `last`; default: the
     mean, and a question when there are many."""
+    resample: bool = False
+    """Give rows at irregular times to all methods as one value per step; otherwise `s5`, `lru` and `mamba`
+    read each row at its own time."""
     decimal: str | None = None
     """Decimal sign, `.` or `,`."""
     delimiter: str | None = None

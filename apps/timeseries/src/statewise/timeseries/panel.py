@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from statewise.timeseries.frequency import Frequency
+from statewise.timeseries.readings import Readings
 
 __all__ = ["Panel", "Series"]
 
@@ -27,13 +28,20 @@ class Series:
     """Observations, (L,) float64; NaN where one is missing."""
     covariates: np.ndarray | None = None
     """Covariates over the history and F known-future steps, (L+F, C) float64; None when there are none."""
+    readings: Readings | None = None
+    """The rows that `values` are means of, where they came at irregular times; None elsewhere."""
 
     def __len__(self) -> int:
         return len(self.values)
 
     def head(self, length: int) -> Series:
         """The first `length` steps; later covariates stay, since they count as known."""
-        return replace(self, times=self.times[:length], values=self.values[:length])
+        readings = None if self.readings is None else self.readings.before(length)
+        return replace(self, times=self.times[:length], values=self.values[:length], readings=readings)
+
+    def rows(self) -> Readings:
+        """What was observed and when; on a regular grid at the beginning of each step."""
+        return Readings.of_grid(self.values) if self.readings is None else self.readings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,11 @@ class Panel:
     def known_ahead(self) -> np.ndarray:
         """Which covariates are known ahead, (C,) bool."""
         return np.array([name not in self.unknown_ahead for name in self.covariate_names], dtype=bool)
+
+    @property
+    def irregular(self) -> bool:
+        """Whether rows came at irregular times."""
+        return any(series.readings is not None for series in self.series)
 
     @property
     def ids(self) -> list[str]:

@@ -16,10 +16,13 @@ Shapes: u (B, L, D), p and q (B, N), W (2N, D), C' (D, 2N).
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from statewise.core.layers.contract import Layer
 from statewise.core.layers.lru import LRU
 from statewise.core.layers.s5 import S5
 
@@ -37,10 +40,11 @@ class _RealRecurrence(nn.Module):
     def __init__(self, layer: S5 | LRU) -> None:
         super().__init__()
         width = layer.config.d_model
-        empty = layer.initial_state(width)
+        steps = cast(Layer[Any], layer)
+        empty = steps.initial_state(width)
         # one step from a state of zeros is the write of each input, one without input from ones the decay
-        writes = layer.step(torch.eye(width), empty)[1].h
-        decay = layer.step(torch.zeros(width, width), empty._replace(h=torch.ones_like(empty.h)))[1].h[0]
+        writes = steps.step(torch.eye(width), empty)[1].h
+        decay = steps.step(torch.zeros(width, width), empty._replace(h=torch.ones_like(empty.h)))[1].h[0]
         scale = 2.0 if isinstance(layer, S5) and layer.config.conj_sym else 1.0
         read = torch.cat([scale * layer.C[..., 0], -scale * layer.C[..., 1]], dim=1)
         self.register_buffer("decay", torch.view_as_real(decay).detach().clone())

@@ -21,6 +21,7 @@ from statewise.timeseries.frequency import Frequency
 from statewise.timeseries.options import ReadOptions
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.portfolio import Portfolio
+from statewise.timeseries.readings import Readings
 
 __all__ = [
     "SavedForecast",
@@ -186,16 +187,23 @@ def joined(old: Series, new: Series, frequency: Frequency) -> Series:
         if one.covariates is not None and one.covariates.shape[1] == width:
             rows = min(len(one.covariates), len(covariates) - begin)
             covariates[begin : begin + rows] = one.covariates[:rows]
+    readings = None
+    if old.readings is not None or new.readings is not None:
+        before, after = (
+            one.rows().moved(int(frequency.index_of(one.times[:1], first)[0])) for one in (old, new)
+        )
+        readings = before.joined(after)
     return Series(
         id=new.id,
         times=frequency.range(first, len(values)),
         values=values,
         covariates=covariates if width else None,
+        readings=readings,
     )
 
 
 def _pack(panel: Panel) -> dict[str, np.ndarray]:
-    """All series behind each other: values, lengths, first stamps, covariates."""
+    """All series behind each other: values, lengths, first stamps, covariates, rows at irregular times."""
     arrays = {
         "values": np.concatenate([series.values for series in panel.series]),
         "lengths": np.array([len(series) for series in panel.series]),
@@ -205,6 +213,11 @@ def _pack(panel: Panel) -> dict[str, np.ndarray]:
         blocks = [series.covariates for series in panel.series if series.covariates is not None]
         arrays["covariates"] = np.concatenate(blocks)
         arrays["covariate_lengths"] = np.array([len(block) for block in blocks])
+    if panel.irregular:
+        rows = [series.rows() for series in panel.series]
+        arrays["row_times"] = np.concatenate([one.times for one in rows])
+        arrays["row_values"] = np.concatenate([one.values for one in rows])
+        arrays["row_counts"] = np.array([len(one.times) for one in rows])
     return arrays
 
 
@@ -219,9 +232,21 @@ def _unpack(
     covariates: list[Any] = [None] * len(ids)
     if width:
         covariates = np.split(arrays["covariates"], np.cumsum(arrays["covariate_lengths"])[:-1])
+    readings: list[Readings | None] = [None] * len(ids)
+    if "row_counts" in arrays:
+        cuts = np.cumsum(arrays["row_counts"])[:-1]
+        pairs = zip(np.split(arrays["row_times"], cuts), np.split(arrays["row_values"], cuts), strict=True)
+        readings = [Readings(times=times, values=own) for times, own in pairs]
+    columns = zip(ids, firsts, lengths, values, covariates, readings, strict=True)
     return tuple(
-        Series(id=name, times=frequency.range(first, int(length)), values=own, covariates=extra)
-        for name, first, length, own, extra in zip(ids, firsts, lengths, values, covariates, strict=True)
+        Series(
+            id=name,
+            times=frequency.range(first, int(length)),
+            values=own,
+            covariates=extra,
+            readings=rows,
+        )
+        for name, first, length, own, extra, rows in columns
     )
 
 

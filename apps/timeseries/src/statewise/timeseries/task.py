@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from statewise.core.train.device import to_device
 from statewise.timeseries.joint_windows import JointWindows
+from statewise.timeseries.row_windows import RowWindows
 from statewise.timeseries.windows import Batch, Windows
 
 __all__ = ["WindowTask"]
@@ -33,7 +34,11 @@ class WindowTask:
     monitor = "val_mse"
 
     def __init__(
-        self, model: nn.Module, windows: Windows | JointWindows, train: Tensor, validation: Tensor
+        self,
+        model: nn.Module,
+        windows: Windows | JointWindows | RowWindows,
+        train: Tensor,
+        validation: Tensor,
     ) -> None:
         self.model = model
         self.windows = windows
@@ -63,7 +68,7 @@ class WindowTask:
 
 
 @torch.no_grad()
-def errors(model: nn.Module, windows: Windows | JointWindows, starts: Tensor) -> Tensor:
+def errors(model: nn.Module, windows: Windows | JointWindows | RowWindows, starts: Tensor) -> Tensor:
     """Per window: sum of squared errors, of absolute errors, number of observed steps; (n, 3) float64."""
     device = next(model.parameters()).device
     sums = []

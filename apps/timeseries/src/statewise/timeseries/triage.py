@@ -24,7 +24,11 @@ def trimmed(panel: Panel) -> Panel:
             return series
         covariates = None if series.covariates is None else series.covariates[first:]
         return replace(
-            series, times=series.times[first:], values=series.values[first:], covariates=covariates
+            series,
+            times=series.times[first:],
+            values=series.values[first:],
+            covariates=covariates,
+            readings=None if series.readings is None else series.readings.since(first),
         )
 
     return replace(panel, series=tuple(trim(series) for series in panel.series))

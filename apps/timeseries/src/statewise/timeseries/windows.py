@@ -18,7 +18,7 @@ from torch import Tensor
 from statewise.timeseries.inputs import Inputs
 from statewise.timeseries.panel import Panel
 
-__all__ = ["Batch", "Windows"]
+__all__ = ["Batch", "Block", "Windows"]
 
 
 class Batch(NamedTuple):
@@ -30,6 +30,20 @@ class Batch(NamedTuple):
     """What follows, (B, H), in the same scale; 0 where nothing was observed."""
     weight: Tensor | None
     """(B, H), 1 where y was observed and 0 elsewhere; None when all of it was."""
+
+
+class Block(NamedTuple):
+    """Windows of one series to forecast from."""
+
+    series: int
+    """Its place in the panel."""
+    rows: slice
+    """Which of its origins."""
+    x: np.ndarray
+    """(O, L, C) float32."""
+    mean: np.ndarray
+    """What takes forecasts back to the series' own units, (O, 1)."""
+    scale: np.ndarray
 
 
 class Windows:

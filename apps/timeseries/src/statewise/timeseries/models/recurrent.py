@@ -5,7 +5,8 @@
 The mixer of the blocks gives the method its name: Mamba (Gu and Dao, 2023), S5 (Smith et al., 2023), GLA
 (Yang et al., 2024), LRU (Orvieto et al., 2023). Channel independence and patches are PatchTST's (Nie et al.,
 2023); A is a plain linear map of the window, as LSTNet's autoregressive part, so that the recurrence only
-has to find what a linear map misses.
+has to find what a linear map misses. Where rows come at irregular times, `row_network` takes its place for
+the layers that know of time.
 
 Letters: B batch, L lookback, H horizon, F features, N patches, D width.
 """
@@ -13,7 +14,7 @@ Letters: B batch, L lookback, H horizon, F features, N patches, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -23,8 +24,10 @@ from statewise.core.blocks import Stack, StackConfig
 from statewise.core.config import require
 from statewise.timeseries.inputs import Inputs
 from statewise.timeseries.models.highway import ridge_highway
-from statewise.timeseries.models.patching import default_patch, patches
+from statewise.timeseries.models.patching import patches
+from statewise.timeseries.models.recurrent_config import RecurrentConfig
 from statewise.timeseries.models.revin import RevIN
+from statewise.timeseries.models.row_network import RowNetwork
 from statewise.timeseries.network import NetworkConfig, NetworkForecaster
 from statewise.timeseries.panel import Panel
 
@@ -45,43 +48,6 @@ presets: dict[str, dict[str, Any]] = {
     "base": {"d_model": 128, "depth": 3},
 }
 """Widths and depths."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecurrentConfig:
-    """Shape of a `RecurrentNetwork`."""
-
-    lookback: int
-    """Steps it sees, L."""
-    horizon: int
-    """Steps it forecasts, H."""
-    features: int = 0
-    """Known inputs per step beside the value, F."""
-    mixer: str = "mamba"
-    """The layer that reads the patches; see `statewise layers`."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Settings of that layer."""
-    d_model: int = 32
-    """D, width of the blocks."""
-    depth: int = 2
-    """Blocks one after the other."""
-    dropout: float = 0.1
-    """Probability of dropping an element of a residual branch, in training."""
-    patch: int | None = None
-    """Steps in a patch, neighbours overlapping by half; None: 16, less where the lookback is short."""
-
-    def __post_init__(self) -> None:
-        for name in ("lookback", "horizon", "d_model", "depth"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        fits = self.patch is None or 1 <= self.patch <= self.lookback
-        require(fits, "patch", self.patch, "from 1 to the lookback")
-
-    @property
-    def cut(self) -> tuple[int, int]:
-        """Length and stride of the patches."""
-        if self.patch is None:
-            return default_patch(self.lookback)
-        return self.patch, max(1, self.patch // 2)
 
 
 class RecurrentNetwork(nn.Module):
@@ -145,12 +111,13 @@ class _Recurrent(NetworkForecaster):
         super().__init__(config)
 
     def warm_start(self, model: nn.Module, panel: Panel, inputs: Inputs, stops: Sequence[int]) -> None:
-        assert isinstance(model, RecurrentNetwork)
+        assert isinstance(model, (RecurrentNetwork, RowNetwork))
         ridge_highway(model.highway, panel, inputs, stops)
 
-    def build(self, inputs: Inputs) -> RecurrentNetwork:
+    def build(self, inputs: Inputs) -> RecurrentNetwork | RowNetwork:
         config = self.config
-        return RecurrentNetwork(
+        network = RecurrentNetwork if inputs.gap is None else RowNetwork
+        return network(
             RecurrentConfig(
                 lookback=inputs.lookback,
                 horizon=inputs.horizon,
@@ -169,12 +136,14 @@ class MambaForecaster(_Recurrent):
     """Patches read by Mamba blocks."""
 
     mixer = "mamba"
+    timed = True
 
 
 class S5Forecaster(_Recurrent):
     """Patches read by S5 blocks."""
 
     mixer = "s5"
+    timed = True
     settings: ClassVar[dict[str, Any]] = {"d_state": 32}
 
 
@@ -188,3 +157,4 @@ class LRUForecaster(_Recurrent):
     """Patches read by LRU blocks."""
 
     mixer = "lru"
+    timed = True
