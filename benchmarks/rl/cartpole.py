@@ -1,7 +1,8 @@
-"""CartPole with and without velocities: s5-ppo, the same without memory, and stable-baselines3's PPO.
+"""CartPole with and without velocities: s5-ppo, the same without memory, and stable-baselines3's agents.
 
-The peer runs where it is importable (`PYTHONPATH` may name a folder that holds it); its rows are left out
-where it is not. Every finished (environment, agent, seed) is kept in a ledger.
+The peers run where they are importable (`PYTHONPATH` may name a folder that holds stable-baselines3 and
+sb3-contrib); their rows are left out where they are not. Every finished (environment, agent, seed) is kept
+in a ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from benchmarks.results import Column, Ledger, Result, Table, publish, versions
 from statewise.rl.acting import Actor
-from statewise.rl.environments.make import EnvironmentSpec
+from statewise.rl.environments.make import EnvironmentSpec, make
 from statewise.rl.evaluation import VALIDATION_SEEDS, play
 from statewise.rl.online import Plan, learn
 from statewise.rl.ppo import PPO, PPOConfig
@@ -32,8 +33,11 @@ PARTS = (
     ("masked-cartpole", "s5-ppo"),
     ("masked-cartpole", "mlp-ppo"),
     ("CartPole-v1", "stable-baselines3 PPO"),
+    ("masked-cartpole", "stable-baselines3 PPO"),
+    ("masked-cartpole", "sb3-contrib RecurrentPPO"),
 )
-PEER = "stable-baselines3 PPO"
+RECURRENT = "sb3-contrib RecurrentPPO"
+PEERS = ("stable-baselines3 PPO", RECURRENT)
 
 PROTOCOL = {
     "ends": f"at the first look with an interquartile mean of {SOLVED:g} over 20 validation episodes; a "
@@ -42,7 +46,8 @@ PROTOCOL = {
     "ours": "defaults of `rl fit`: 16 environments of 128 steps, 6 epochs of 4 minibatches of whole "
     "environments, "
     "rate 0.001 falling linearly over the run, discount 0.99, lambda 0.95, one block of 64 features",
-    "peer": "settings of rl-zoo3 for CartPole: 8 environments of 32 steps, batch 256, 20 epochs, lambda 0.8, "
+    "peers": "settings of rl-zoo3 for CartPole, with and without velocities: 8 environments of 32 steps, "
+    "batch 256, 20 epochs, lambda 0.8, "
     "discount 0.98, rate 0.001 and clip 0.2 falling linearly; the same looks, its greedy policy",
     "evaluation": f"{EPISODES} fresh episodes per run, greedy, the same seeds for all; 95 % bootstrap "
     f"interval over "
@@ -56,11 +61,11 @@ def main() -> None:
     torch.set_num_threads(1)
     ledger = Ledger(NAME, key=("environment", "agent", "seed"))
     for environment, agent in PARTS:
-        if agent == PEER and importlib.util.find_spec("stable_baselines3") is None:
+        if agent in PEERS and importlib.util.find_spec("sb3_contrib") is None:
             continue
         for seed in SEEDS:
             if ledger.find(environment=environment, agent=agent, seed=seed) is None:
-                train = peer if agent == PEER else ours
+                train = peer if agent in PEERS else ours
                 ledger.add(train(environment, agent, seed))
                 row = ledger.rows[-1]
                 print(environment, agent, seed, row["steps"], row["cpu_seconds"], row["iqm"], flush=True)
@@ -82,15 +87,21 @@ def ours(environment: str, agent: str, seed: int) -> dict[str, Any]:
 
 
 def peer(environment: str, agent: str, seed: int) -> dict[str, Any]:
-    from stable_baselines3 import PPO as Peer
+    """One of stable-baselines3's agents with the settings of rl-zoo3, looked at as ours are."""
+    import sb3_contrib
+    import stable_baselines3
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
 
+    spec = EnvironmentSpec(id=environment)
+
     class Acting(Actor):
-        def begin(self, count: int, seed: int) -> None: ...
+        def begin(self, count: int, seed: int) -> None:
+            self.state = None
 
         def act(self, observation: np.ndarray, reward: np.ndarray, first: np.ndarray) -> np.ndarray:
-            return model.predict(observation, deterministic=True)[0]
+            action, self.state = model.predict(observation, self.state, first, deterministic=True)
+            return action
 
     class Look(BaseCallback):
         looked, solved = 0, False
@@ -101,13 +112,15 @@ def peer(environment: str, agent: str, seed: int) -> dict[str, Any]:
         def _on_rollout_end(self) -> None:
             if self.num_timesteps - self.looked >= EVERY:
                 self.looked = self.num_timesteps
-                found = play(Acting(), EnvironmentSpec(id=environment), episodes=20, seed=VALIDATION_SEEDS)
+                found = play(Acting(), spec, episodes=20, seed=VALIDATION_SEEDS)
                 self.solved = iqm(found.returns) >= SOLVED
 
     before = time.process_time()
-    model = Peer(
-        "MlpPolicy",
-        make_vec_env(environment, n_envs=8, seed=seed),
+    recurrent = agent == RECURRENT
+    family = sb3_contrib.RecurrentPPO if recurrent else stable_baselines3.PPO
+    model = family(
+        "MlpLstmPolicy" if recurrent else "MlpPolicy",
+        make_vec_env(lambda: make(spec), n_envs=8, seed=seed),
         n_steps=32,
         batch_size=256,
         n_epochs=20,
@@ -151,8 +164,8 @@ def report(rows: list[dict[str, Any]]) -> Result:
             table.append(_line(environment, agent, runs))
     own = next(row for row in table if row["agent"] == "s5-ppo" and row["environment"] == "CartPole-v1")
     names = {"statewise-core", "statewise-rl", "torch", "gymnasium", "numpy"}
-    if any(row["agent"] == PEER for row in table):
-        names.add("stable-baselines3")
+    if any(row["agent"] in PEERS for row in table):
+        names |= {"stable-baselines3", "sb3-contrib"}
     return Result(
         benchmark=NAME,
         title="CartPole with and without velocities",

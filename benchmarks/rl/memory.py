@@ -37,8 +37,8 @@ PROTOCOL = {
     "agent": "encoder, one block of memory, actor and critic, 64 features; S5 with 64 states, Mamba with 16, "
     "GRU; mlp has the same block without memory",
     "training": "PPO, 16 environments of 128 steps, 6 epochs of 4 minibatches of whole environments, rate "
-    "0.001 falling linearly, discount 0.99, lambda 0.95; T-maze 120,000 steps, RepeatPrevious 240,000 at most "
-    "and until 0.95 on validation episodes",
+    "0.001 falling linearly, discount 0.99, lambda 0.95; T-maze 120,000 steps, RepeatPrevious 240,000 at "
+    "most and until 0.95 on validation episodes",
     "weights": "those of the best validation episodes, whose seeds are apart from all others",
     "evaluation": f"{EPISODES} fresh episodes per run, greedy; interquartile mean over three runs and a 95 % "
     "bootstrap interval over runs and episodes",

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from statewise.core.errors import ConfigError
 from statewise.rl.drama.imagine import behaviour_loss, dream, prefill
 from statewise.rl.drama.laprop import LaProp
 from statewise.rl.drama.latent import divergence, mixed, sample
@@ -355,3 +356,48 @@ def test_a_world_model_learns_what_an_action_does():
     right = (foreseen[:, :-1].argmax(-1) == torch.from_numpy(place[:, 1:])).float().mean().item()
     assert losses[-1] < 0.2 * losses[0]
     assert right > 0.9
+
+
+def test_small_pictures_have_an_mlp_and_large_ones_convolutions():
+    small = WorldModel(WorldConfig(observation=(16, 16, 1), actions=3, **SMALL))
+    large = WorldModel(WorldConfig(observation=(64, 64, 3), actions=3, **SMALL))
+    kinds = [{type(part) for part in world.encoder.modules()} for world in (small, large)]
+    assert torch.nn.Conv2d not in kinds[0]
+    assert torch.nn.Conv2d in kinds[1]
+    for world in (small, large):
+        picture = world.decode(torch.zeros(2, 3, world.config.latent))
+        assert picture.shape == (2, 3, world.config.pixels)
+        assert ((picture > 0) & (picture < 1)).all()
+
+
+def test_the_divergence_of_pictures_by_hand():
+    """Zero where chance and pixel agree, -log of the chance where the pixel is sure."""
+    world = WorldModel(WorldConfig(observation=(8, 8, 1), actions=2, **SMALL))
+    z = torch.randn(5, world.config.latent)
+    foreseen = world.decode(z)
+    assert world._picture_error(z, foreseen.detach()).abs().max() < 1e-5
+    sure = (foreseen > 0.5).float()
+    chance = torch.where(sure == 1, foreseen, 1 - foreseen)
+    torch.testing.assert_close(world._picture_error(z, sure), -chance.log(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_pixel_that_is_surely_dark_still_learns():
+    """Where a sigmoid is near zero the squared error has no gradient left, the divergence has all of it."""
+    gradients = {}
+    for kind in ("squared", "divergence"):
+        torch.manual_seed(0)
+        world = WorldModel(WorldConfig(observation=(8, 8, 1), actions=2, picture=kind, **SMALL))
+        last = world.decoder[-1]
+        assert isinstance(last, torch.nn.Linear)
+        with torch.no_grad():
+            last.bias.fill_(-9.0)
+        world._picture_error(torch.randn(4, world.config.latent), torch.ones(4, 64)).sum().backward()
+        assert last.bias.grad is not None
+        gradients[kind] = last.bias.grad.abs().mean().item()
+    assert gradients["divergence"] > 1000 * gradients["squared"]
+
+
+@pytest.mark.parametrize("setting", [{"encoder": "vit"}, {"picture": "l1"}])
+def test_unknown_pictures_are_refused(setting: dict[str, str]):
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        WorldConfig(observation=(8, 8, 1), actions=2, **setting)

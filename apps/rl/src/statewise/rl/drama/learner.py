@@ -73,7 +73,7 @@ class DramaTraining:
     """Steps of experience that are kept, of all environments together."""
     uniform: bool = False
     """Draw experience evenly instead of by how often it has been used."""
-    rate: float = 3e-4
+    rate: float = 1e-3
     """Learning rate of the world model."""
     behaviour_rate: float = 3e-4
     """Learning rate of actor and critic."""
@@ -140,6 +140,8 @@ class Drama:
                 "classes": 32,
                 "width": 512,
                 "hidden": 256,
+                "encoder": "conv",
+                "picture": "squared",
                 "norm": "batch",
             },
             "actor": (256, 256, 256),

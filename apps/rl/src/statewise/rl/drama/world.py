@@ -4,7 +4,11 @@
     d_t = backbone(z_1, a_1, ..., z_t, a_t)
     z'_{t+1} ~ p(z | d_t),   r'_t, e'_t from d_t,   o'_t from z_t
 
-    L = |o' - o|^2 + CE(r) + BCE(e) + max(1, KL(sg q_{t+1} || p_t)) + 0.1 max(1, KL(q_{t+1} || sg p_t))
+    L = D(o, o') + CE(r) + BCE(e) + max(1, KL(sg q_{t+1} || p_t)) + 0.1 max(1, KL(q_{t+1} || sg p_t))
+
+D is the squared error |o' - o|^2, or for pictures the divergence of pixels taken as chances, KL(o || o'). A
+ball of one pixel is worth 1 to the first and log of the number of places to the second, and a sigmoid that is
+sure of darkness lets no gradient of the first through: on small games only the second finds the ball.
 
 Wang et al., "Drama: Mamba-Enabled Model-Based Reinforcement Learning Is Sample and Parameter Efficient",
 2025. With 64 x 64 frames in colour, 18 actions and the preset `paper` it has 7,161,603 parameters.
@@ -14,7 +18,8 @@ begins.
 
 Differs from the paper: the backbone's state and the foreseeing stop at the end of an episode; feature maps
 are normalised over channels and places of one frame (the preset `paper` keeps batch statistics); the slot of
-the backbone takes any streaming layer.
+the backbone takes any streaming layer; except in the preset `paper`, pictures are judged by the divergence
+and small ones have an MLP in place of convolutions.
 """
 
 from __future__ import annotations
@@ -37,6 +42,8 @@ __all__ = ["Backbone", "WorldConfig", "WorldLoss", "WorldModel"]
 
 CHANNELS = (1, 2, 3, 4, 4)
 SMALLEST = 4
+FLAT = 1024
+"""Numbers of a picture up to which `auto` takes an MLP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,10 @@ class WorldConfig:
     """C, classes of each."""
     channels: int = 16
     """Feature maps of the first convolution."""
+    encoder: str = "auto"
+    """conv, mlp, or auto: an MLP for pictures of up to 1,024 numbers. Vectors always have an MLP."""
+    picture: str = "divergence"
+    """The error of pictures: squared as in the paper, or divergence of pixels taken as chances."""
     norm: str = "frame"
     """Normalisation of feature maps: frame, or batch as in the paper."""
     width: int = 128
@@ -74,6 +85,8 @@ class WorldConfig:
         for name in ("actions", "variables", "classes", "channels", "width", "depth", "hidden"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
         require(self.norm in ("frame", "batch"), "norm", self.norm, "frame or batch")
+        require(self.encoder in ("conv", "mlp", "auto"), "encoder", self.encoder, "conv, mlp or auto")
+        require(self.picture in ("squared", "divergence"), "picture", self.picture, "squared or divergence")
         shape = self.observation
         square = (
             len(shape) == 3 and shape[0] == shape[1] and shape[0] >= 8 and (shape[0] & (shape[0] - 1)) == 0
@@ -90,6 +103,17 @@ class WorldConfig:
     def pixels(self) -> int:
         """Numbers of an observation."""
         return math.prod(self.observation)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether observations are pictures, whose numbers lie from 0 to 1."""
+        return len(self.observation) == 3
+
+    @property
+    def convolves(self) -> bool:
+        """Whether encoder and decoder are convolutions."""
+        small = self.encoder == "auto" and self.pixels <= FLAT
+        return self.pictures and self.encoder != "mlp" and not small
 
 
 class WorldLoss(NamedTuple):
@@ -154,7 +178,7 @@ class WorldModel(nn.Module):
         self.backbone = Backbone(config)
         self.prior = nn.Linear(d, latent)
         self.decoder = _decoder(config, features)
-        if len(config.observation) == 3:  # half the time of both on a processor, the same numbers
+        if config.convolves:  # half the time of both on a processor, the same numbers
             self.encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             self.decoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.reward = _head(d, config.hidden, self.twohot.bins)
@@ -163,7 +187,7 @@ class WorldModel(nn.Module):
     def encode(self, observation: Tensor) -> Tensor:
         """Observations (..., pixels) as log-probabilities of latents (..., V, C)."""
         flat = observation.reshape(-1, observation.shape[-1])
-        if len(self.config.observation) == 3:
+        if self.config.convolves:
             flat = flat.reshape(-1, *self.config.observation).movedim(-1, 1)
         logits = self.posterior(self.encoder(flat)).reshape(
             *observation.shape[:-1], self.config.variables, self.config.classes
@@ -172,10 +196,8 @@ class WorldModel(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents (..., V C) as observations (..., pixels)."""
-        flat = self.decoder(z.reshape(-1, z.shape[-1]))
-        if flat.ndim == 4:
-            flat = flat.movedim(1, -1).flatten(1)
-        return flat.reshape(*z.shape[:-1], -1)
+        decoded = self._decoded(z)
+        return decoded.sigmoid() if self.config.pictures else decoded
 
     def foresee(self, d: Tensor) -> Tensor:
         """Log-probabilities (..., V, C) of the next latents."""
@@ -198,7 +220,7 @@ class WorldModel(nn.Module):
         posterior = self.encode(observation)
         z = sample(posterior).flatten(-2)
         d, _ = self.backbone(self.join(torch.cat([z, action], -1)), None, first)
-        picture = (self.decode(z) - observation).square().sum(-1).mean()
+        picture = self._picture_error(z, observation).sum(-1).mean()
         rewards = self.twohot.loss(self.reward(d), reward).mean()
         ends = F.binary_cross_entropy_with_logits(self.end(d)[..., 0], end.to(d.dtype))
         ahead, found = self.foresee(d[:, :-1]), posterior[:, 1:]
@@ -210,6 +232,22 @@ class WorldModel(nn.Module):
         total = total + config.representation * representation.clamp(min=config.free_bits)
         return WorldLoss(total, picture, rewards, ends, dynamics)
 
+    def _decoded(self, z: Tensor) -> Tensor:
+        """Observations (..., pixels); of pictures the logits."""
+        flat = self.decoder(z.reshape(-1, z.shape[-1]))
+        if flat.ndim == 4:
+            flat = flat.movedim(1, -1).flatten(1)
+        return flat.reshape(*z.shape[:-1], -1)
+
+    def _picture_error(self, z: Tensor, observation: Tensor) -> Tensor:
+        """What the decoder gets wrong in each number, (..., pixels)."""
+        if not self.config.pictures or self.config.picture == "squared":
+            return (self.decode(z) - observation).square()
+        dark = 1 - observation
+        entropy = -(torch.xlogy(observation, observation) + torch.xlogy(dark, dark))
+        decoded = self._decoded(z)
+        return F.binary_cross_entropy_with_logits(decoded, observation, reduction="none") - entropy
+
 
 @dataclass(frozen=True)
 class _Width:
@@ -218,7 +256,7 @@ class _Width:
 
 def _encoder(config: WorldConfig) -> tuple[nn.Module, int]:
     """The encoder and the number of its features: halving convolutions down to 4 x 4 places, or an MLP."""
-    if len(config.observation) == 1:
+    if not config.convolves:
         width = 2 * config.width
         layers = [nn.Linear(config.pixels, width), nn.RMSNorm(width), nn.SiLU()]
         return nn.Sequential(*layers, nn.Linear(width, width), nn.RMSNorm(width), nn.SiLU()), width
@@ -236,8 +274,8 @@ def _encoder(config: WorldConfig) -> tuple[nn.Module, int]:
 
 
 def _decoder(config: WorldConfig, features: int) -> nn.Module:
-    """The encoder backwards, from a latent; pictures end in a sigmoid."""
-    if len(config.observation) == 1:
+    """The encoder backwards, from a latent."""
+    if not config.convolves:
         return nn.Sequential(
             nn.Linear(config.latent, features),
             nn.RMSNorm(features),
@@ -262,7 +300,7 @@ def _decoder(config: WorldConfig, features: int) -> nn.Module:
             nn.SiLU(),
         ]
     last = nn.ConvTranspose2d(channels[-1], config.observation[2], 5, padding=2)
-    return nn.Sequential(*stem, *steps, last, nn.Sigmoid())
+    return nn.Sequential(*stem, *steps, last)
 
 
 def _norm(config: WorldConfig, channels: int) -> nn.Module:
