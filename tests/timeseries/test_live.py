@@ -114,7 +114,7 @@ def test_intervals_are_those_of_the_tracking_rule():
             miss = (error > widths[origin][:, h]).astype(float)
             shift[:, h] += config.adapt * (miss - (1 - np.array(config.levels)))
         widths[now] = np.maximum.accumulate(base * np.exp(shift), axis=0)
-    np.testing.assert_allclose(live.tracks["s0"].widths[-1], widths[FITTED + 50], rtol=1e-12)
+    np.testing.assert_allclose(live.tracks["s0"].apart[-1, 1], widths[FITTED + 50], rtol=1e-12)
 
 
 def test_coverage_is_counted_one_step_ahead():

@@ -7,6 +7,7 @@ import pytest
 
 from statewise.timeseries.calibration import from_history
 from statewise.timeseries.config import ConformalConfig
+from statewise.timeseries.conformal import extents
 from statewise.timeseries.scores import average, score
 
 
@@ -14,7 +15,7 @@ def test_score_by_hand():
     actual = np.array([[10.0, 20.0], [np.nan, 40.0]])
     forecast = np.array([[12.0, 20.0], [30.0, 36.0]])
     half = np.array([[[4.0, 4.0], [8.0, 8.0]], [[1.0, 1.0], [4.0, 4.0]]])
-    found = score(actual, forecast, half, 2.0, (0.8, 0.95))
+    found = score(actual, forecast, extents(half), 2.0, (0.8, 0.95))
     assert found.mase == pytest.approx((2 + 0 + 4) / 3 / 2)
     assert found.coverage == pytest.approx((2 / 3, 1.0))
     assert found.width == pytest.approx(((8 + 2) / 2 / 2, (16 + 8) / 2 / 2))
@@ -24,27 +25,27 @@ def test_score_by_hand():
 def test_origins_that_nothing_calibrates_count_for_the_error_only():
     actual, forecast = np.array([[1.0], [2.0]]), np.array([[2.0], [2.0]])
     half = np.array([[[np.nan]], [[3.0]]])
-    found = score(actual, forecast, half, 1.0, (0.8,))
+    found = score(actual, forecast, extents(half), 1.0, (0.8,))
     assert found.mase == 0.5
     assert found.coverage == (1.0,)
     assert found.width == (6.0,)
-    nothing = score(actual, forecast, np.full((2, 1, 1), np.nan), 1.0, (0.8,))
+    nothing = score(actual, forecast, np.full((2, 2, 1, 1), np.nan), 1.0, (0.8,))
     assert np.isnan([*nothing.coverage, *nothing.width, nothing.pinball]).all()
 
 
 def test_pinball_is_least_for_the_right_width():
     actual = np.random.default_rng(0).normal(size=(4000, 1))
     found = {
-        width: score(actual, np.zeros((4000, 1)), np.full((4000, 1, 1), width), 1.0, (0.8,)).pinball
+        width: score(actual, np.zeros((4000, 1)), np.full((4000, 2, 1, 1), width), 1.0, (0.8,)).pinball
         for width in (0.6, 1.2816, 2.5)
     }
     assert min(found, key=found.__getitem__) == 1.2816
 
 
 def test_average_gives_each_series_the_same_weight():
-    half = np.ones((1, 1, 1))
+    half = np.ones((1, 2, 1, 1))
     near = score(np.array([[1.0]]), np.array([[1.0]]), half, 1.0, (0.8,))
-    far = score(np.full((9, 1), 4.0), np.zeros((9, 1)), np.full((9, 1, 1), np.nan), 1.0, (0.8,))
+    far = score(np.full((9, 1), 4.0), np.zeros((9, 1)), np.full((9, 2, 1, 1), np.nan), 1.0, (0.8,))
     both = average({"near": near, "far": far})
     assert both.mase == 2.0
     assert both.coverage == (1.0,)

@@ -19,7 +19,7 @@ import tomli_w
 
 from statewise.core.config import config_class, from_dict, to_dict
 from statewise.core.config import read as read_config
-from statewise.core.errors import CheckpointError, DataError
+from statewise.core.errors import CheckpointError, ConfigError, DataError
 from statewise.core.registry import preset
 from statewise.core.train import Run
 from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
@@ -225,6 +225,7 @@ def prepare(settings: FitSettings, say: Say | None = None, progress: Progress | 
         epochs=settings.epochs,
         device=settings.device,
         threads=settings.threads,
+        quantiles=AutoConfig().conformal.levels if settings.intervals == "quantile" else (),
         progress=progress,
     )
     return Prepared(reading=reading, context=context, started=started)
@@ -265,12 +266,21 @@ def _contest(settings: FitSettings) -> tuple[AutoConfig, dict[str, Any]]:
 
     Raises:
         UnknownNameError: there is no such method or preset.
+        ConfigError: it cannot give the intervals that are asked for.
     """
     config = AutoConfig(budget=None)
     if settings.model == AUTO:
         patient = settings.budget is not None and settings.budget >= _PATIENCE
         return replace(config, methods=(*config.methods, *(_SLOWER if patient else ()))), {}
     name, variant = MODELS.resolve(settings.model)
+    if settings.intervals == "quantile" and MODELS[name].facts.get("family") != "neural":
+        raise ConfigError(
+            f"{name} learns no quantiles",
+            where="--intervals",
+            seen="quantile",
+            expected="residual, or a network: see `forecast models`",
+            fix="leave --intervals out",
+        )
     config = replace(config, methods=(name,), choose=name)
     if variant is None:
         return config, {}

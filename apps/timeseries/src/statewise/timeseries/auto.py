@@ -105,7 +105,8 @@ def _run(panel: Panel, context: Context, config: AutoConfig, settings: Mapping[s
     complete = run_validation(entered, plan, context, folds)
     contenders, choices = _judged(entered, plan, folds, scales, context, config)
     forecasts = _chosen_forecasts(contenders, choices)
-    rows, calibration = _scoreboard(contenders, forecasts, plan, scales, config)
+    spreads = _chosen_spreads(contenders, choices)
+    rows, calibration = _scoreboard(contenders, forecasts, spreads, plan, scales, config)
     refit_notes, finished = _refit(contenders, choices, judged_panel, context)
     notes += [f"{contender.name}: {note}" for contender in contenders for note in contender.notes]
     notes += [f"series '{name}': {reason}; its last value is repeated" for name, reason in fallbacks.items()]
@@ -198,9 +199,15 @@ def _chosen_forecasts(
     return {name: by_name[one.method].forecasts[name] for name, one in choices.items()}
 
 
+def _chosen_spreads(contenders: Sequence[Contender], choices: Mapping[str, Choice]) -> dict[str, np.ndarray]:
+    by_name = {contender.name: contender.spreads for contender in contenders}
+    return {name: by_name[one.method][name] for name, one in choices.items() if name in by_name[one.method]}
+
+
 def _scoreboard(
     contenders: Sequence[Contender],
     chosen: Mapping[str, np.ndarray],
+    spreads: Mapping[str, np.ndarray],
     plan: Plan,
     scales: Mapping[str, float],
     config: AutoConfig,
@@ -212,10 +219,20 @@ def _scoreboard(
         made = {name: one.forecasts[name] for name in one.ids}
         note = "; ".join(one.notes)
         rows += rows_of(
-            one.name, made, plan, judged, scales, config.conformal, seconds=one.seconds, note=note
+            one.name,
+            made,
+            plan,
+            judged,
+            scales,
+            config.conformal,
+            spreads=one.spreads,
+            seconds=one.seconds,
+            note=note,
         )[0]
     seconds = sum(contender.seconds for contender in contenders)
-    together, calibration = rows_of(AUTO, chosen, plan, judged, scales, config.conformal, seconds=seconds)
+    together, calibration = rows_of(
+        AUTO, chosen, plan, judged, scales, config.conformal, spreads=spreads, seconds=seconds
+    )
     return rows + together, calibration
 
 

@@ -7,13 +7,13 @@ Letters: S series, O origins, H horizon, Q levels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from statewise.timeseries.backtest import Plan, actuals
 from statewise.timeseries.config import ConformalConfig
-from statewise.timeseries.conformal import half_widths, track
+from statewise.timeseries.conformal import extents, half_widths, track
 from statewise.timeseries.history import last_observed
 
 __all__ = ["Calibration", "calibrate", "from_history"]
@@ -31,10 +31,20 @@ class Calibration:
     """By series, those for a forecast from its end, (Q, H)."""
     shared: np.ndarray
     """Those of a series without a past of its own, in units of its scale, (Q, H)."""
+    spreads: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By series, what the half-widths are multiplied by at each origin, (O, 2, Q, H), where that is known."""
+
+    def extents(self, series: str) -> np.ndarray:
+        """How far the bounds lay below and above each forecast of a series, (O, 2, Q, H)."""
+        return extents(self.past[series], self.spreads.get(series))
 
 
 def calibrate(
-    plan: Plan, forecasts: Mapping[str, np.ndarray], scales: Mapping[str, float], config: ConformalConfig
+    plan: Plan,
+    forecasts: Mapping[str, np.ndarray],
+    scales: Mapping[str, float],
+    config: ConformalConfig,
+    spreads: Mapping[str, np.ndarray] | None = None,
 ) -> Calibration:
     """Follow the residuals of each series through the plan's origins.
 
@@ -43,12 +53,37 @@ def calibrate(
         forecasts: by series, (O, H); NaN where none was made. Series that are missing are left out.
         scales: size of each series' ordinary error.
         config: levels and adaptation.
+        spreads: by series, (O, 2, Q, H), for the methods that say how far their bounds lie.
     """
     residuals = {
         series.id: actuals(series, at, plan.horizon) - forecasts[series.id]
         for series, at in zip(plan.panel.series, plan.origins, strict=True)
         if series.id in forecasts
     }
+    if not spreads:
+        return _calibrated(plan, residuals, scales, config)
+    parts = []
+    for place, level in enumerate(config.levels):
+        divided = {name: _divided(one, spreads.get(name), place) for name, one in residuals.items()}
+        parts.append(_calibrated(plan, divided, scales, replace(config, levels=(level,))))
+    return Calibration(
+        past={name: np.concatenate([part.past[name] for part in parts], axis=1) for name in residuals},
+        next={name: np.concatenate([part.next[name] for part in parts]) for name in residuals},
+        shared=np.concatenate([part.shared for part in parts]),
+        spreads=spreads,
+    )
+
+
+def _divided(residuals: np.ndarray, spreads: np.ndarray | None, level: int) -> np.ndarray:
+    """Residuals (O, H) over the distance of the bound on their side."""
+    if spreads is None:
+        return residuals
+    return residuals / np.where(residuals < 0, spreads[:, 0, level], spreads[:, 1, level])
+
+
+def _calibrated(
+    plan: Plan, residuals: Mapping[str, np.ndarray], scales: Mapping[str, float], config: ConformalConfig
+) -> Calibration:
     strides = {name: plan.strides[place] for place, name in enumerate(plan.panel.ids) if name in residuals}
     past: dict[str, np.ndarray] = {}
     upcoming: dict[str, np.ndarray] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -35,6 +35,7 @@ app = App(
 DATA = Group("Data", sort_key=5)
 Reading = Annotated[ReadOptions | None, Parameter(name="*", group=DATA)]
 Steps = Annotated[int | None, Parameter(alias="-H")]
+Intervals = Literal["residual", "quantile"]
 
 
 @app.command
@@ -70,6 +71,7 @@ def fit(
     model: str = "auto",
     horizon: Steps = None,
     period: int | None = None,
+    intervals: Intervals = "residual",
     read: Reading = None,
     out: Out = None,
     seed: Seed = 0,
@@ -95,6 +97,7 @@ def fit(
         model: auto, or one of `forecast models`.
         horizon: Steps to forecast.
         period: Steps in the main season; 1 for none.
+        intervals: From the residuals of the past alone, or with quantiles that networks learn.
         read: how to read the files.
         out: Run directory; by default runs/DATA-MODEL. No run is overwritten.
         seed: Seed of everything random.
@@ -117,6 +120,7 @@ def fit(
                 model=model,
                 horizon=horizon,
                 period=period,
+                intervals=intervals,
                 read=read or ReadOptions(),
                 seed=seed,
                 device=device,
@@ -398,6 +402,7 @@ def evaluate(
     model: str = "auto",
     horizon: Steps = None,
     period: int | None = None,
+    intervals: Intervals = "residual",
     read: Reading = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -415,6 +420,7 @@ def evaluate(
         model: auto for all methods, or one of `forecast models`; the naive ones are always beside it.
         horizon: Steps to forecast.
         period: Steps in the main season; 1 for none.
+        intervals: From the residuals of the past alone, or with quantiles that networks learn.
         read: how to read the files.
         seed: Seed of everything random.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -431,6 +437,7 @@ def evaluate(
         model=model,
         horizon=horizon,
         period=period,
+        intervals=intervals,
         read=read or ReadOptions(),
         seed=seed,
         device=device,

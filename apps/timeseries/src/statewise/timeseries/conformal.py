@@ -12,6 +12,10 @@ the series does: quantile tracking as in Angelopoulos, Candès & Tibshirani, "Co
 the scale of Gibbs & Candès, "Adaptive conformal inference under distribution shift", 2021. At an origin only
 those residuals count whose actual value lies before it.
 
+A method that says itself how far its bounds should lie from the forecast (`Forecaster.spreads`) has its
+residuals divided by these distances, level by level, and its half-widths multiplied by them: conformalized
+quantile regression with a factor in place of a shift, so that no width is ever negative (see `quantiles`).
+
 Dividing residuals by the recent volatility of the series was tried and left out: it did not narrow the
 intervals.
 
@@ -27,10 +31,21 @@ from scipy.special import ndtri, stdtrit
 
 from statewise.timeseries.config import ConformalConfig
 
-__all__ = ["half_widths", "track"]
+__all__ = ["extents", "half_widths", "track"]
 
 _ENOUGH = 20  # origins with which a series stands alone; with fewer it borrows from the others
 _GROWTH = 1.1  # factor by which the residuals grow until their quantiles are taken again
+
+
+def extents(half: np.ndarray, spreads: np.ndarray | None = None) -> np.ndarray:
+    """How far the bounds lie below and above the forecast, (..., 2, Q, H), not falling from level to level.
+
+    Args:
+        half: half-widths, (..., Q, H).
+        spreads: what they are multiplied by, (..., 2, Q, H) positive; None for ones.
+    """
+    both = np.stack([half, half], axis=-3)
+    return np.maximum.accumulate(both if spreads is None else both * spreads, axis=-2)
 
 
 def half_widths(residuals: np.ndarray, levels: Sequence[float], scale: np.ndarray, stride: int) -> np.ndarray:

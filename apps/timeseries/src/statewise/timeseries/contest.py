@@ -45,6 +45,8 @@ class Contender:
     """By series, (O, H), NaN where none was made."""
     early: list[dict[str, np.ndarray]] = field(default_factory=list)
     """The same for each fold of the training rows, where it took part in them."""
+    spreads: dict[str, np.ndarray] = field(default_factory=dict)
+    """By series, how far its bounds lie, (O, 2, Q, H), where it says that."""
     seconds: float = 0.0
     """Spent on it so far."""
     notes: list[str] = field(default_factory=list)
@@ -160,6 +162,9 @@ def run_test(contenders: Sequence[Contender], plan: Plan, context: Context) -> N
                 return backtest.test(one.method, part, quiet, refit=not one.neural, sparse=one.sparse)
 
             _attempt(contender, plan.select(contender.ids), test)
+            chosen = plan.select(contender.ids)
+            spreads = contender.method.spreads(chosen.panel, chosen.origins) if contender.ids else None
+            contender.spreads = dict(zip(contender.ids, spreads or (), strict=spreads is not None))
 
 
 def _limited(contender: Contender, plan: Plan, context: Context) -> Context | None:

@@ -36,6 +36,8 @@ class Context:
     """Where networks are trained."""
     threads: int | None = None
     """CPU threads; None: as many as the work is worth."""
+    quantiles: tuple[float, ...] = ()
+    """Coverages whose bounds networks learn, ascending; none: their intervals come from residuals alone."""
     run: Any = None
     """A `statewise.core.train` run directory, for methods that checkpoint; None: nothing is written."""
 
@@ -93,6 +95,19 @@ class Forecaster(ABC):
         Returns:
             Per series, (O, H) float64, finite.
         """
+
+    def spreads(self, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        """How far the bounds of its intervals should lie from its forecasts, as far as it has learnt that.
+
+        Args:
+            panel: as for `predict`.
+            origins: as for `predict`.
+
+        Returns:
+            Per series, (O, 2, Q, H) positive, below and above, in units that calibration finds; None for a
+            method whose intervals are as wide everywhere.
+        """
+        return None
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:

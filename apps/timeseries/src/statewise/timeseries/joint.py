@@ -58,6 +58,21 @@ class JointForecaster(NetworkForecaster[C]):
 
     def predict(self, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray]:
         inputs, model = self._get_fitted()
+        forecasts = []
+        for series, rows in zip(panel.series, self._said(model, panel, origins), strict=True):
+            mean, scale = inputs.scales[series.id]
+            forecasts.append(rows.reshape(-1, inputs.horizon) * scale + mean)
+        return forecasts
+
+    def spreads(self, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        if self._spread is None:
+            return None
+        shape = self._spread.shape
+        return [rows.reshape(-1, *shape) for rows in self._said(self._spread, panel, origins)]
+
+    def _said(self, module: nn.Module, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What a module says of each series from its own origins, (O, ...), in units of the network."""
+        inputs, _ = self._get_fitted()
         self._require_companions(panel)
         clock = aligned(panel, list(inputs.scales))
         place = {name: v for v, name in enumerate(inputs.scales)}
@@ -65,28 +80,26 @@ class JointForecaster(NetworkForecaster[C]):
             at + clock.offsets[place[series.id]] for series, at in zip(panel.series, origins, strict=True)
         ]
         wanted = np.unique(np.concatenate(shifted)) if shifted else np.empty(0, dtype=int)
-        every = self._forecast(clock, inputs, model, wanted.astype(int))
-        forecasts = []
-        for series, at in zip(panel.series, shifted, strict=True):
-            mean, scale = inputs.scales[series.id]
-            rows = every[np.searchsorted(wanted, at), place[series.id]]
-            forecasts.append(rows.reshape(len(at), inputs.horizon) * scale + mean)
-        return forecasts
+        every = self._at(clock, inputs, module, wanted.astype(int))
+        return [
+            every[np.searchsorted(wanted, at), place[series.id]]
+            for series, at in zip(panel.series, shifted, strict=True)
+        ]
 
-    def _forecast(self, clock: Aligned, inputs: Inputs, model: nn.Module, wanted: np.ndarray) -> np.ndarray:
-        """Scaled forecasts from steps of the clock, (O, V, H) float64."""
-        result = np.zeros((len(wanted), len(clock.series), inputs.horizon))
+    def _at(self, clock: Aligned, inputs: Inputs, module: nn.Module, wanted: np.ndarray) -> np.ndarray:
+        """What a module says at steps of the clock, (O, V, ...) float64."""
         if not len(wanted):
-            return result
+            return np.zeros((0, len(clock.series), 0))
+        result = []
         windows = JointWindows(clock, inputs, max(0, inputs.lookback - int(wanted[0])))
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        device = next(model.parameters()).device
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        device = next(module.parameters()).device
         size = max(1, _AT_ONCE // windows.steps)
         with torch.inference_mode(), threads(self._threads, parameters=parameters):
             for begin in range(0, len(wanted), size):
                 x = windows.inputs_at(wanted[begin : begin + size]).to(device)
-                result[begin : begin + size] = model(x).cpu().double().numpy()
-        return result
+                result.append(module(x).cpu().double().numpy())
+        return np.concatenate(result)
 
     def _task(self, model: nn.Module, panel: Panel, inputs: Inputs, spans: Sequence[Span]) -> WindowTask:
         """Windows before the earliest `stop` train, those after it validate."""

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from statewise.timeseries.config import ConformalConfig
+from statewise.timeseries.conformal import extents
 from statewise.timeseries.history import shortened
 from statewise.timeseries.panel import Panel, Series
 from statewise.timeseries.portfolio import Forecast, Portfolio
@@ -56,17 +57,22 @@ class Track:
         self.shift = np.zeros((levels, horizon))
         self.said = np.zeros((0, horizon))
         """Pending forecasts, (K, H), the latest last."""
-        self.widths = np.zeros((0, levels, horizon))
-        """Half-widths in force when they were made, (K, Q, H)."""
+        self.apart = np.zeros((0, 2, levels, horizon))
+        """How far their bounds lay below and above, (K, 2, Q, H)."""
         self.hits = np.zeros(levels)
         self.seen = 0
 
-    def say(self, forecast: np.ndarray) -> None:
-        """A forecast (H,) from the present end of the series."""
-        now = np.maximum.accumulate(self.base * np.exp(self.shift), axis=0)
+    @property
+    def half(self) -> np.ndarray:
+        """The half-widths of now, (Q, H)."""
+        return self.base * np.exp(self.shift)
+
+    def say(self, forecast: np.ndarray, spreads: np.ndarray | None = None) -> None:
+        """A forecast (H,) from the present end of the series, and how far its bounds lie, (2, Q, H)."""
+        now = extents(self.half, spreads)
         keep = len(self.said) - min(len(self.said), len(forecast) - 1)
         self.said = np.concatenate([self.said[keep:], forecast[None]])
-        self.widths = np.concatenate([self.widths[keep:], now[None]])
+        self.apart = np.concatenate([self.apart[keep:], now[None]])
 
     def see(self, value: float) -> None:
         """The value of the next step; NaN where there is none."""
@@ -74,7 +80,11 @@ class Track:
             return
         ahead = np.arange(len(self.said))
         rows = len(self.said) - 1 - ahead
-        error, width = np.abs(value - self.said[rows, ahead]), self.widths[rows, :, ahead].T
+        error, below, above = (
+            value - self.said[rows, ahead],
+            *np.moveaxis(self.apart[rows, :, :, ahead], 0, 2),
+        )
+        error, width = np.abs(error), np.where(error < 0, below, above)
         rates = 1 - np.asarray(self.config.levels)[:, None]
         miss = error > width
         self.shift[:, ahead] += self.config.adapt * np.where(np.isfinite(width), miss - rates, 0.0)
@@ -90,10 +100,10 @@ class Track:
     def state(self) -> dict[str, np.ndarray]:
         """Everything as arrays; pending forecasts are filled up to H rows with NaN."""
         levels, horizon = self.base.shape
-        said, widths = np.full((horizon, horizon), np.nan), np.full((horizon, levels, horizon), np.nan)
-        said[horizon - len(self.said) :], widths[horizon - len(self.said) :] = self.said, self.widths
+        said, apart = np.full((horizon, horizon), np.nan), np.full((horizon, 2, levels, horizon), np.nan)
+        said[horizon - len(self.said) :], apart[horizon - len(self.said) :] = self.said, self.apart
         counts = np.append(self.hits, self.seen)
-        return {"base": self.base, "shift": self.shift, "said": said, "widths": widths, "counts": counts}
+        return {"base": self.base, "shift": self.shift, "said": said, "apart": apart, "counts": counts}
 
     @classmethod
     def restore(cls, state: Mapping[str, np.ndarray], config: ConformalConfig) -> Track:
@@ -101,7 +111,7 @@ class Track:
         track = cls(state["base"].copy(), config)
         rows = np.isfinite(state["said"]).all(axis=1)
         track.shift, track.said = state["shift"].copy(), state["said"][rows]
-        track.widths, counts = state["widths"][rows], state["counts"]
+        track.apart, counts = state["apart"][rows], state["counts"]
         track.hits, track.seen = counts[:-1].copy(), int(counts[-1])
         return track
 
@@ -155,15 +165,15 @@ class LiveForecast:
         result = []
         for name in ids or list(self._series):
             series, track = self._series[name], self.tracks[name]
-            point, half = track.said[-1], track.widths[-1]
+            point, (below, above) = track.said[-1], track.apart[-1]
             result.append(
                 Forecast(
                     series=name,
                     method=self._methods[name],
                     times=self._facts.frequency.future(series.times[-1], len(point)),
                     point=point,
-                    lower=point - half,
-                    upper=point + half,
+                    lower=point - below,
+                    upper=point + above,
                     note=self._notes[name],
                 )
             )
@@ -171,7 +181,7 @@ class LiveForecast:
 
     def settled(self) -> Portfolio:
         """The portfolio with the half-widths of now."""
-        half = {name: track.widths[-1] for name, track in self.tracks.items()}
+        half = {name: track.half for name, track in self.tracks.items()}
         return replace(self.portfolio, half=half)
 
     def _say(self, origins: Mapping[str, np.ndarray], before: Mapping[str, int] | None = None) -> None:
@@ -184,10 +194,10 @@ class LiveForecast:
                 track = self.tracks[name] = Track(base, self.portfolio.conformal)
             elif before is None:
                 continue  # restored: it has said this already
-            for origin, forecast in zip(origins[name], points.values, strict=True):
+            for place, origin in enumerate(origins[name]):
                 if before is not None and origin > before[name]:
                     track.see(float(series.values[origin - 1]))
-                track.say(forecast)
+                track.say(points.values[place], None if points.spreads is None else points.spreads[place])
 
     def _finish(self, name: str, rows: int) -> Advance:
         """Drop the history that is not read any more."""

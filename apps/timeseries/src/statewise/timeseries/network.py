@@ -29,6 +29,7 @@ from statewise.timeseries.forecaster import Context, Forecaster
 from statewise.timeseries.history import first_observed, windows
 from statewise.timeseries.inputs import Inputs
 from statewise.timeseries.panel import Panel, Series
+from statewise.timeseries.quantiles import QuantileTask, SpreadHead, spread_head
 from statewise.timeseries.row_windows import RowWindows, reach, row_blocks
 from statewise.timeseries.task import WindowTask
 from statewise.timeseries.windows import Block, Windows
@@ -43,6 +44,9 @@ _STEPS = 300  # of the optimiser in an epoch, which larger batches must leave
 _EVALUATE = 50, 500  # least and most steps between evaluations: a short budget should see some
 _VALIDATION_WINDOWS, _VALIDATION_STEPS = 8192, 2**21  # at most, evenly spread: an epoch should take longer
 _AT_ONCE = 2**18  # steps of input in a batch of a prediction
+
+
+_SPREAD, _LEVELS = "spread.", "quantiles"  # of the state of a fit that has learnt bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,8 @@ class NetworkForecaster(Forecaster, Generic[C]):
     def __init__(self, config: C) -> None:
         super().__init__(config)
         self._fitted: tuple[Inputs, nn.Module] | None = None
+        self._spread: SpreadHead | None = None
+        self._levels: tuple[float, ...] = ()
         self._threads: int | None = None
         self.result: FitResult | None = None
         """What the last fit came to; None before it and after `restore`."""
@@ -122,6 +128,11 @@ class NetworkForecaster(Forecaster, Generic[C]):
             model = self.build(inputs)
         self.warm_start(model, panel, inputs, stops)
         task = self._task(model, panel, inputs, spans)
+        self._levels, self._spread = context.quantiles, None
+        if context.quantiles:
+            with seeded(context.seed):
+                self._spread = spread_head(inputs, context.quantiles)
+            task = QuantileTask(task, self._spread, context.quantiles)
         # set already: an interrupted fit leaves the best weights so far
         self._fitted, self._threads = (inputs, model), context.threads
         self.result = fit(
@@ -135,18 +146,37 @@ class NetworkForecaster(Forecaster, Generic[C]):
     def predict(self, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray]:
         inputs, model = self._get_fitted()
         forecasts = [np.zeros((len(at), inputs.horizon)) for at in origins]
-        parameters = sum(parameter.numel() for parameter in model.parameters())
+        for block, part in self._outputs(model, panel, origins):
+            forecasts[block.series][block.rows] = part * block.scale + block.mean
+        return forecasts
+
+    def spreads(self, panel: Panel, origins: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+        if self._spread is None:
+            return None
+        spreads = [np.zeros((len(at), *self._spread.shape)) for at in origins]
+        for block, part in self._outputs(self._spread, panel, origins):
+            spreads[block.series][block.rows] = part
+        return spreads
+
+    def _outputs(
+        self, module: nn.Module, panel: Panel, origins: Sequence[np.ndarray]
+    ) -> Iterator[tuple[Block, np.ndarray]]:
+        """What a module says of the windows before all origins, (O, ...) for each block of them."""
+        inputs, _ = self._get_fitted()
+        parameters = sum(parameter.numel() for parameter in module.parameters())
         with torch.inference_mode(), threads(self._threads, parameters=parameters):
             for blocks in _packed(self._blocks(panel, inputs, origins)):
-                y = _forward(model, np.concatenate([block.x for block in blocks]))
+                y = _forward(module, np.concatenate([block.x for block in blocks]))
                 ends = np.cumsum([len(block.x) for block in blocks])
-                for block, part in zip(blocks, np.split(y, ends[:-1]), strict=True):
-                    forecasts[block.series][block.rows] = part * block.scale + block.mean
-        return forecasts
+                yield from zip(blocks, np.split(y, ends[:-1]), strict=True)
 
     def state(self) -> dict[str, np.ndarray]:
         inputs, model = self._get_fitted()
         weights = {f"weights.{name}": tensor.cpu().numpy() for name, tensor in model.state_dict().items()}
+        if self._spread is not None:
+            own = self._spread.state_dict().items()
+            weights |= {f"{_SPREAD}{name}": tensor.cpu().numpy() for name, tensor in own}
+            weights[_LEVELS] = np.array(self._levels)
         return weights | inputs.state()
 
     def restore(self, state: dict[str, np.ndarray], context: Context) -> None:
@@ -155,6 +185,13 @@ class NetworkForecaster(Forecaster, Generic[C]):
             model = self.build(inputs)
         model.load_state_dict({name: torch.tensor(state[f"weights.{name}"]) for name in model.state_dict()})
         model.to(resolve_device(context.device)).eval()
+        self._spread, self._levels = None, tuple(state.get(_LEVELS, np.zeros(0)).tolist())
+        if self._levels:
+            head = spread_head(inputs, self._levels)
+            head.load_state_dict(
+                {name: torch.tensor(state[f"{_SPREAD}{name}"]) for name in head.state_dict()}
+            )
+            self._spread = head.to(resolve_device(context.device)).eval()
         self._fitted, self._threads, self.result = (inputs, model), context.threads, None
 
     @property

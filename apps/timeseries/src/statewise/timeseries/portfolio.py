@@ -15,6 +15,7 @@ import numpy as np
 from statewise.core.config import config_class, from_dict, to_dict
 from statewise.timeseries.calibration import from_history
 from statewise.timeseries.config import ConformalConfig
+from statewise.timeseries.conformal import extents
 from statewise.timeseries.forecaster import Context, Forecaster
 from statewise.timeseries.history import first_observed
 from statewise.timeseries.metrics import seasonal_scale
@@ -55,6 +56,8 @@ class Points(NamedTuple):
     """(O, H)"""
     note: str
     """Why they are not made as planned; empty when they are."""
+    spreads: np.ndarray | None = None
+    """What half-widths are multiplied by, (O, 2, Q, H), where the method says that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +103,10 @@ class Portfolio:
             users.setdefault(_FALLBACK if note else self.chosen.get(name, self.default), []).append(name)
         made: dict[str, Points] = {}
         for method, ids in users.items():
-            for name, values in self._made(method, panel, ids, origins).items():
-                made[name] = Points(method, values, notes[name])
+            for name, (values, spreads) in self._made(method, panel, ids, origins).items():
+                made[name] = Points(method, values, notes[name], spreads)
         lost = [name for name, points in made.items() if not np.isfinite(points.values).all()]
-        for name, values in self._made(_FALLBACK, panel, lost, origins).items():
+        for name, (values, _) in self._made(_FALLBACK, panel, lost, origins).items():
             note = f"the forecast of {made[name].method} was not finite: the last value is repeated"
             made[name] = Points(_FALLBACK, values, note)
         return made
@@ -176,8 +179,8 @@ class Portfolio:
 
     def _made(
         self, name: str, panel: Panel, ids: Sequence[str], origins: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """What one method says of the named series, (O, H) each."""
+    ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """What one method says of the named series, (O, H) each, and how far its bounds lie, (O, 2, Q, H)."""
         if not ids:
             return {}
         method = self.methods.get(name)
@@ -186,7 +189,9 @@ class Portfolio:
             method.fit(panel, self.context)
         seen, wanted, none = panel.select(method.companions or ids), set(ids), np.array([], dtype=int)
         at = [origins[one] if one in wanted else none for one in seen.ids]
-        made = dict(zip(seen.ids, method.predict(seen, at), strict=True))
+        said = method.predict(seen, at)
+        spreads = method.spreads(seen, at) or [None] * len(said)
+        made = dict(zip(seen.ids, zip(said, spreads, strict=True), strict=True))
         return {one: made[one] for one in ids}
 
     def half_width(self, series: Series, note: str = "") -> np.ndarray:
@@ -204,13 +209,15 @@ class Portfolio:
         return from_history(series.values, self.context.horizon, self.conformal)
 
     def _forecast(self, panel: Panel, series: Series, points: Points) -> Forecast:
-        point, half = points.values[0], self.half_width(series, points.note)
+        point = points.values[0]
+        spreads = None if points.spreads is None else points.spreads[0]
+        below, above = extents(self.half_width(series, points.note), spreads)
         return Forecast(
             series=series.id,
             method=points.method,
             times=panel.frequency.future(series.times[-1], self.context.horizon),
             point=point,
-            lower=point - half,
-            upper=point + half,
+            lower=point - below,
+            upper=point + above,
             note=points.note,
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from statewise.core.report import PALETTE, Report, drawing, png
 from statewise.core.train import Run
+from statewise.timeseries.ahead import coverage_ahead
 from statewise.timeseries.api import Outcome
 from statewise.timeseries.narrate import COLUMNS, protocol, score_cells, verdict
 from statewise.timeseries.panel import Series
@@ -45,6 +46,7 @@ def write_report(outcome: Outcome, run: Run) -> None:
     if len(panel) > _DRAWN:
         page.paragraph(f"The first {_DRAWN} of {len(panel)} series are drawn; forecast.csv holds all.")
     _scoreboard(page, outcome)
+    _coverage_ahead(page, outcome)
     _coverage(page, outcome)
     _choices(page, outcome)
     page.heading("What was assumed")
@@ -83,6 +85,19 @@ def _scoreboard(page: Report, outcome: Outcome) -> None:
         rows = [row for row in result.rows if row.split == split]
         strong = [place for place, row in enumerate(rows) if row.method == "auto"]
         page.table(COLUMNS, [score_cells(row) for row in rows], caption=caption, strong=strong)
+
+
+def _coverage_ahead(page: Report, outcome: Outcome) -> None:
+    """Coverage and width of the choice on the test rows, by how far ahead."""
+    lines = [
+        [f"{one.first} to {one.last}" if one.last > one.first else f"{one.first}"]
+        + [100 * share for share in one.coverage]
+        + [one.width[0]]
+        for one in coverage_ahead(outcome.result)
+    ]
+    if lines:
+        header = ["steps ahead", "cover 80 %", "cover 95 %", "width 80 %"]
+        page.table(header, lines, caption="the chosen methods on the test rows, by steps ahead")
 
 
 def _coverage(page: Report, outcome: Outcome) -> None:

@@ -72,6 +72,7 @@ def rows_of(
     scales: Mapping[str, float],
     config: ConformalConfig,
     *,
+    spreads: Mapping[str, np.ndarray] | None = None,
     seconds: float = 0.0,
     note: str = "",
 ) -> tuple[list[Row], Calibration]:
@@ -84,10 +85,11 @@ def rows_of(
         judged: per series, the origins that count, (O,) bool.
         scales: of the series.
         config: levels and adaptation of the intervals.
+        spreads: by series, (O, 2, Q, H), where the method says how far its bounds lie.
         seconds: spent on it.
         note: for the rows.
     """
-    found = calibrate(plan, forecasts, scales, config)
+    found = calibrate(plan, forecasts, scales, config, spreads)
     blocks: tuple[tuple[Split, list[np.ndarray]], ...] = (
         ("validation", plan.validating()),
         ("test", plan.testing()),
@@ -99,7 +101,7 @@ def rows_of(
             use = block & use
             if series.id in forecasts and use.any():
                 actual = actuals(series, at[use], plan.horizon)
-                past = found.past[series.id][use]
+                past = found.extents(series.id)[use]
                 forecast = forecasts[series.id][use]
                 scored[series.id] = score(actual, forecast, past, scales[series.id], config.levels)
         total = average(scored) if scored else None

@@ -39,22 +39,22 @@ class Score:
 
 
 def score(
-    actual: np.ndarray, forecast: np.ndarray, half: np.ndarray, scale: float, levels: Sequence[float]
+    actual: np.ndarray, forecast: np.ndarray, apart: np.ndarray, scale: float, levels: Sequence[float]
 ) -> Score:
     """The score of one series.
 
     Args:
         actual: (O, H), NaN where a value is missing.
         forecast: (O, H).
-        half: half-widths, (O, Q, H); NaN where nothing calibrates them: such origins count for
-            the errors only.
+        apart: how far the bounds lie below and above the forecast, (O, 2, Q, H); NaN where nothing
+            calibrates them: such origins count for the errors only.
         scale: of the series.
         levels: nominal coverages, (Q,).
     """
-    actual, forecast, half = actual / scale, forecast / scale, half / scale
-    ready = np.isfinite(half).all(axis=(1, 2))
+    actual, forecast, apart = actual / scale, forecast / scale, apart / scale
+    ready = np.isfinite(apart).all(axis=(1, 2, 3))
     inside = actual[ready]
-    lower, upper = (forecast[ready, None] + sign * half[ready] for sign in (-1, 1))
+    lower, upper = forecast[ready, None] - apart[ready, 0], forecast[ready, None] + apart[ready, 1]
     bounds = np.concatenate((forecast[ready, None], lower, upper), axis=1)
     tails = [(1 - level) / 2 for level in levels]
     quantiles = [0.5, *tails, *(1 - tail for tail in tails)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from statewise.core.config import require, to_dict
 from statewise.core.errors import ConfigError
@@ -32,6 +32,9 @@ class FitSettings:
     """Steps in the main season, 1 for none; None: found in the data."""
     read: ReadOptions = field(default_factory=ReadOptions)
     """How to read the files."""
+    intervals: Literal["residual", "quantile"] = "residual"
+    """Where intervals come from: `residual`, from what a method has missed by; `quantile`, networks learn
+    their bounds, which are then corrected by what they missed by."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"

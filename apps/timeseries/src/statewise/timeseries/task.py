@@ -14,9 +14,10 @@ from statewise.timeseries.joint_windows import JointWindows
 from statewise.timeseries.row_windows import RowWindows
 from statewise.timeseries.windows import Batch, Windows
 
-__all__ = ["WindowTask"]
+__all__ = ["AT_ONCE", "WindowTask"]
 
-_AT_ONCE = 2**18  # steps of input in a batch of an evaluation
+AT_ONCE = 2**18
+"""Steps of input in a batch of an evaluation."""
 
 
 class WindowTask:
@@ -72,7 +73,7 @@ def errors(model: nn.Module, windows: Windows | JointWindows | RowWindows, start
     """Per window: sum of squared errors, of absolute errors, number of observed steps; (n, 3) float64."""
     device = next(model.parameters()).device
     sums = []
-    for part in starts.split(max(1, _AT_ONCE // windows.steps)):
+    for part in starts.split(max(1, AT_ONCE // windows.steps)):
         x, y, weight = to_device(windows.gather(part), device)
         error = (model(x) - y).double().flatten(1)
         weight = torch.ones_like(error) if weight is None else weight.double().flatten(1)
