@@ -122,7 +122,7 @@ def left_out(kind: str) -> bool:
 def recording(content: bytes) -> np.ndarray | None:
     """The samples (N,) at 16 kHz; None where nothing is to be heard."""
     x, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    x = soxr.resample(x[: rate * LONGEST].mean(1), rate, RATE)
+    x = np.asarray(soxr.resample(x[: rate * LONGEST].mean(1), rate, RATE), np.float32)
     loudest = float(np.abs(x).max(initial=0.0))
     if len(x) < SHORTEST * RATE or loudest < 1e-3:
         return None

@@ -38,8 +38,8 @@ TASKS = ("parity", "S3", "S5")
 HOUSEHOLDERS = {"parity": 1, "S3": 2, "S5": 4}
 
 LAYERS: dict[str, dict[str, Any]] = {
-    "lstm": {},
-    "slstm": {},
+    "lstm": {"forget_bias": -1.0},
+    "slstm": {"heads": 1, "forget_bias_first": -2.0, "forget_bias_last": 0.0},
     "delta-product": {"heads": 2, "d_key": 8, "d_value": 8, "taps": 1},
     "mamba3": {
         "d_state": 16,
@@ -72,8 +72,10 @@ DEEP = ("mamba", "lru", "s5", "s4d")
 WIDTHS = {"parity": 32, "S3": 32, "S5": 64}
 UPDATES = {"parity": 3500, "S3": 2000, "S5": 1500}
 DEEP_UPDATES = {"parity": 3500, "S3": 1000, "S5": 750}
-PATIENT = {("S5", "lstm"): 4000, ("S5", "slstm"): 4000}
-"""Updates, on four times as many tokens each, of those that need more than the others to begin with."""
+PATIENT = {("parity", "mamba3"): 7000, ("S5", "lstm"): 3000, ("S5", "slstm"): 3000}
+"""Updates of those that need more of them, and a smaller rate at the end, to become exact."""
+PATIENT_FLOOR = 0.003
+"""The part of the peak rate that theirs falls to."""
 RATES = {"parity": 0.05, "S3": 0.02, "S5": 0.01}
 """Peak learning rates of delta-product; 0.005 for the others."""
 
@@ -97,7 +99,7 @@ PROTOCOL = {
     + ", ".join(f"{task} {count}" for task, count in DEEP_UPDATES.items())
     + "; "
     + ", ".join(f"{layer} on {task} {count}" for (task, layer), count in PATIENT.items())
-    + ", with batches of 2560 tokens and a cosine to a hundredth",
+    + f" and a cosine to {PATIENT_FLOOR}",
     "learning rates": "delta-product "
     + ", ".join(f"{rate} ({task})" for task, rate in RATES.items())
     + "; the others 0.005",
@@ -164,10 +166,10 @@ def recipe(task: str, layer: str) -> Recipe:
     patient = (task, layer) in PATIENT
     return Recipe(
         steps=PATIENT[task, layer] if patient else (DEEP_UPDATES if layer in DEEP else UPDATES)[task],
+        floor=PATIENT_FLOOR if patient else 0.1,
         length=TRAINED,
         shortest=2,
-        rows=64 if patient else 16,
-        floor=0.01 if patient else 0.1,
+        rows=16,
         rate=RATES[task] if layer == "delta-product" else 0.005,
         slow_rate=1.0 if layer in DEEP else 0.25,
         smoothing=0.1,
