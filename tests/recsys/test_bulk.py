@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import polars as pl
 import pytest
 
-from statewise.core.errors import ConfigError
+from statewise.core.errors import ConfigError, UserError
 from statewise.recsys.api import fit_run
 from statewise.recsys.bulk import Worker, recommend_bulk
 from statewise.recsys.recommend import RecommendSettings, recommend_run
@@ -45,6 +47,20 @@ def test_ray_spreads_the_blocks(run: Path, tmp_path: Path):
     files = sorted((tmp_path / "out").glob("*.parquet"))
     assert pl.concat([pl.read_parquet(file) for file in files]).equals(whole)
     assert (done.rows, done.files) == (len(whole), len(files))
+
+
+def test_a_ray_that_does_not_start_is_no_defect_of_ours(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(**settings: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    ray, data = ModuleType("ray"), ModuleType("ray.data")
+    ray.__dict__.update(data=data, is_initialized=lambda: False, init=fail)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    with pytest.raises(UserError, match=r"Ray: does not start\n.*timed out(.|\n)*ray start --head"):
+        recommend_bulk(run, RecommendSettings(), tmp_path / "out")
 
 
 def test_a_directory_is_needed_and_left_alone_when_it_holds_something(run: Path, tmp_path: Path):

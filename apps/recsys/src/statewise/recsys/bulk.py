@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from statewise.core.errors import ConfigError, MissingExtraError
+from statewise.core.errors import ConfigError, MissingExtraError, UserError
 from statewise.core.train.atomic import replace_file
 from statewise.recsys.recommend import RecommendSettings, ask, tables
 from statewise.recsys.saved import load_recommender
@@ -83,7 +83,7 @@ def recommend_bulk(
         block: users of a block.
 
     Raises:
-        UserError: there is no model, or a user, item or file is not known.
+        UserError: there is no model, a user, item or file is not known, or Ray does not start.
         ConfigError: no directory is named, or it holds something.
         MissingExtraError: Ray is not installed.
     """
@@ -104,6 +104,8 @@ def recommend_bulk(
 
 def _with_ray(given: tuple[Any, ...], blocks: int, workers: int) -> int:
     """Let a pool of workers answer all blocks; how many recommendations there are."""
+    # under `uv run` Ray would send the whole directory to its workers and install this environment anew
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
         import ray.data
@@ -111,10 +113,7 @@ def _with_ray(given: tuple[Any, ...], blocks: int, workers: int) -> int:
         raise MissingExtraError("ray", "statewise-core[ray]", "recommending with --workers") from None
     started = not ray.is_initialized()
     if started:
-        # one more than the workers hold: reading the numbers of the blocks takes a turn too
-        here = {"num_cpus": workers + 1, "include_dashboard": False}
-        here = {} if os.environ.get("RAY_ADDRESS") else here
-        ray.init(log_to_driver=False, configure_logging=False, **here)
+        _start(ray, workers)
     try:
         numbers: Any = ray.data.from_items([{"id": number} for number in range(blocks)])
         answered = numbers.repartition(blocks).map_batches(
@@ -128,3 +127,20 @@ def _with_ray(given: tuple[Any, ...], blocks: int, workers: int) -> int:
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any, workers: int) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine."""
+    # one more than the workers hold: reading the numbers of the blocks takes a turn too
+    here = {"num_cpus": workers + 1, "include_dashboard": False}
+    here = {} if os.environ.get("RAY_ADDRESS") else here
+    try:
+        ray.init(log_to_driver=False, configure_logging=False, **here)
+    except Exception as error:  # what Ray raises here has no class of its own
+        raise UserError(
+            "does not start",
+            where="Ray",
+            seen=str(error),
+            fix="try again when the machine is less busy, or start it before with 'ray start --head' and set "
+            "RAY_ADDRESS=auto",
+        ) from error
