@@ -9,7 +9,7 @@ import pytest
 
 from statewise.core.errors import CheckpointError, ConfigError
 from statewise.core.train import Run
-from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
+from statewise.core.train.settings import keep_settings, kept_settings, require_files, require_same_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +50,10 @@ def test_other_data_are_refused(run: Run):
     require_same_data(run, "12ab", "12ab", ["a.csv"])
     with pytest.raises(CheckpointError, match=r"(?s)began with other data.*34cd of a\.csv.*12ab"):
         require_same_data(run, "12ab", "34cd", ["a.csv"])
+
+
+def test_a_run_on_standard_input_goes_on_with_a_file_alone(run: Run):
+    require_files(run, ("rows.csv",), "forecast fit data.csv")
+    with pytest.raises(CheckpointError, match="standard input") as raised:
+        require_files(run, ("-",), "forecast fit data.csv")
+    assert raised.value.fix == "name a file with the same rows: forecast fit data.csv --resume RUN"

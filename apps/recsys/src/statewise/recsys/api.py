@@ -18,9 +18,9 @@ import numpy as np
 import tomli_w
 
 from statewise.core.config import to_dict
-from statewise.core.errors import CheckpointError, ConfigError
+from statewise.core.errors import ConfigError
 from statewise.core.train import FitResult, Run
-from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
+from statewise.core.train.settings import keep_settings, kept_settings, require_files, require_same_data
 from statewise.recsys.contest import Row, fit_counting, judge, judge_baselines
 from statewise.recsys.data import Reading, read
 from statewise.recsys.features import BUCKETS, ItemFeatures, read_features
@@ -113,12 +113,7 @@ def resume_run(
     settings, fingerprint = kept_settings(run, FitSettings)
     if data:
         settings = replace(settings, data=tuple(data))
-    if "-" in settings.data:
-        raise CheckpointError(
-            "was fitted on standard input, which cannot be read again",
-            where=str(run.path),
-            fix="name a file with the same rows: recsys fit events.csv --resume RUN",
-        )
+    require_files(run, settings.data, "recsys fit events.csv")
     work = _prepared(settings, say)
     require_same_data(run, fingerprint, work.reading.log.fingerprint, settings.data)
     return _fit(work, run, started, progress)

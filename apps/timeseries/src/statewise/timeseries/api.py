@@ -19,10 +19,10 @@ import tomli_w
 
 from statewise.core.config import config_class, from_dict, to_dict
 from statewise.core.config import read as read_config
-from statewise.core.errors import CheckpointError, ConfigError, DataError
+from statewise.core.errors import ConfigError, DataError
 from statewise.core.registry import preset
 from statewise.core.train import Run
-from statewise.core.train.settings import keep_settings, kept_settings, require_same_data
+from statewise.core.train.settings import keep_settings, kept_settings, require_files, require_same_data
 from statewise.timeseries import auto
 from statewise.timeseries.auto import AutoResult
 from statewise.timeseries.check import Report
@@ -158,12 +158,7 @@ def resume_run(
     settings, fingerprint = kept_settings(run, FitSettings)
     if data:
         settings = replace(settings, data=tuple(data))
-    if "-" in settings.data:
-        raise CheckpointError(
-            "was fitted on standard input, which cannot be read again",
-            where=str(run.path),
-            fix="name a file with the same rows: forecast fit data.csv --resume RUN",
-        )
+    require_files(run, settings.data, "forecast fit data.csv")
     prepared = prepare(settings, say, progress)
     require_same_data(run, fingerprint, prepared.reading.panel.fingerprint, settings.data)
     return _fit(settings, prepared, run, _own_settings(run))

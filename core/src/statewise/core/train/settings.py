@@ -2,6 +2,7 @@
 
 keep_settings(run, settings, fingerprint=panel.fingerprint)                  # in `fit`
 settings, fingerprint = kept_settings(run, FitSettings)                      # in `fit --resume`
+require_files(run, settings.data, "forecast fit data.csv")
 require_same_data(run, fingerprint, panel.fingerprint, settings.data)
 """
 
@@ -15,7 +16,7 @@ from statewise.core.config import from_dict, to_dict
 from statewise.core.errors import CheckpointError
 from statewise.core.train.run import Run
 
-__all__ = ["keep_settings", "kept_settings", "require_same_data"]
+__all__ = ["keep_settings", "kept_settings", "require_files", "require_same_data"]
 
 SETTINGS = "settings.json"
 T = TypeVar("T")
@@ -44,6 +45,25 @@ def kept_settings(run: Run, kind: type[T]) -> tuple[T, str]:
             fix="start a new run without --resume",
         ) from None
     return from_dict(kind, kept, where=str(path)), fingerprint
+
+
+def require_files(run: Run, sources: Sequence[str], command: str) -> None:
+    """Refuse to go on with a run on standard input, unless files have taken its place.
+
+    Args:
+        run: the run.
+        sources: files, `-` for standard input.
+        command: that fits a run on a file, for the message: `forecast fit data.csv`.
+
+    Raises:
+        CheckpointError: standard input is among the sources.
+    """
+    if "-" in sources:
+        raise CheckpointError(
+            "was fitted on standard input, which cannot be read again",
+            where=str(run.path),
+            fix=f"name a file with the same rows: {command} --resume RUN",
+        )
 
 
 def require_same_data(run: Run, kept: str, found: str, sources: Sequence[str]) -> None:
