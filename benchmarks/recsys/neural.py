@@ -129,7 +129,7 @@ class Study:
     """Recipes and what differs in them from their presets, in the order in which they are trained."""
     protocol: Mapping[str, str]
     """What is particular to this study."""
-    published: Sequence[Mapping[str, str | float]]
+    published: Sequence[Mapping[str, Any]]
     """Figures of others: model, source, ndcg, hr."""
     remark: str = ""
     """What the summary has to say beside the figures."""
@@ -155,7 +155,7 @@ class Study:
                 title=self.title,
                 summary=self._summary(rows),
                 versions=versions("statewise-core", "statewise-recsys", "torch"),
-                protocol=PROTOCOL | self.protocol | {"changes": changes, "fingerprint": mark},
+                protocol=PROTOCOL | dict(self.protocol) | {"changes": changes, "fingerprint": mark},
                 rows=rows,
                 tables=(
                     Table(
@@ -172,7 +172,7 @@ class Study:
                             Column(key="ndcg", label="NDCG@10", format=".4f"),
                             Column(key="hr", label="HR@10", format=".4f"),
                         ),
-                        rows=tuple(map(dict, self.published)),
+                        rows=tuple(dict(row) for row in self.published),
                         note=self.published_note,
                     ),
                 ),

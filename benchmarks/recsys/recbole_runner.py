@@ -8,6 +8,7 @@ FOLDER holds `events/events.inter`, RecBole's atomic file. What SASRec says afte
 `scores.npz` there; seconds of CPU time, labels and figures of RecBole's own evaluation are printed as JSON.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import itertools
