@@ -41,7 +41,7 @@ HELD_OUT = (
 APART = 8
 """Of the speakers of LibriSpeech in extra/, every eighth chooses and does not train."""
 BATCHES: dict[str, tuple[int, float, float, Literal["fp32", "bf16"]]] = {
-    "recurrent-mask-gru": (8, 5.0, 7e-4, "bf16"),
+    "recurrent-mask-gru": (8, 5.0, 6e-4, "bf16"),
     "band-split-small": (12, 3.0, 2e-3, "bf16"),
     "frcrn-tiny-causal": (6, 1.5, 2e-3, "fp32"),
 }
@@ -128,7 +128,14 @@ def settings(model: str, data: Path, prompts: Path, budget: str, start: str | No
         pairs=(str(data / "vb_train6/clean"), str(data / "vb_train6/noisy")),
         model=model,
         start=start,
-        mixing=MixingConfig(seconds=seconds, babble=0.2, synthetic=0.25, double=0.35),
+        mixing=MixingConfig(
+            seconds=seconds,
+            babble=0.2,
+            synthetic=0.12,
+            double=0.2,
+            equaliser=(4.0, 6.0),
+            speed=(0.08, 0.15),
+        ),
         batch_size=batch,
         learning_rate=rate,
         precision=precision,

@@ -133,7 +133,8 @@ class Mixer:
         """A recording of any number of samples, played in the time of an example."""
         if len(x) == self.length:
             return x
-        played = soxr.resample(x, len(x), self.length, quality="LQ")
+        # better filters would leave an empty band at the top, which the model would learn to keep empty
+        played = soxr.resample(x, len(x), self.length, quality="QQ")
         return np.pad(played, (0, max(0, self.length - len(played))))[: self.length]
 
     def _noise(self, rng: np.random.Generator, speaker: int, shape: np.ndarray) -> np.ndarray:
