@@ -65,7 +65,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         compiled = nb.njit(**options)(function)
         if isinstance(compiled, CPUDispatcher):  # a plain function where numba is switched off
-            compiled._cache = _Cache(function)
+            compiled._cache = _Cache(function)  # pyright: ignore[reportAttributeAccessIssue]
         return compiled
 
     return decorate

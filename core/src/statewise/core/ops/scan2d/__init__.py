@@ -136,7 +136,7 @@ def _backward_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, rows, columns, width = h.shape
     lines = h.new_empty(batch, columns, width), h.new_empty(batch, rows, width)
-    return *(torch.empty_like(h) for _ in range(3)), *lines
+    return torch.empty_like(h), torch.empty_like(h), torch.empty_like(h), *lines
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
