@@ -96,7 +96,7 @@ def run(part: str, name: str, path: Path, folder: Path, budget: float, *, once: 
         frame = pl.read_csv(path).tail(ROWS).select(unique_id=pl.lit("OT"), ds="date", y="OT")
         frame.write_csv(short)
         repeats = 1 if once or name == "neuralforecast" else REPEATS
-        times = [cold(name, short, folder / str(number)) for number in range(repeats)]
+        times = [cold(name, short, folder / f"{name}-{number}") for number in range(repeats)]
         return dict(
             zip(("cpu_seconds", "wall_seconds"), np.min(times, axis=0).round(1).tolist(), strict=True)
         )
