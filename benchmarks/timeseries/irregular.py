@@ -146,9 +146,9 @@ def report(rows: list[dict[str, Any]]) -> Result:
         summary="S5 that is given the time of each row as its step size errs "
         f"{1 - with_times / order:.0%} less (squared error, mean of three seeds) than the same network that "
         f"sees the order of the rows alone, and {abs(1 - with_times / grid):.0%} {other} than S5 on the "
-        f"resampled series, in {table[0]['seconds'] / table[2]['seconds']:.1f} times its training time. The signal moves a good part of its period "
-        "between two rows, which is where times matter; a series that is smooth at the distance of its rows "
-        "has nothing to gain.",
+        f"resampled series, in {table[0]['seconds'] / table[2]['seconds']:.1f} times its training time. "
+        "The signal moves a good part of its period between two rows, which is where times matter; a series "
+        "that is smooth at the distance of its rows has nothing to gain.",
         versions=versions("statewise-core", "statewise-timeseries", "torch", "numpy"),
         protocol=PROTOCOL,
         seeds=SEEDS,
