@@ -1,4 +1,4 @@
-"""Drama on a pixel game: its return beside PPO's after as many steps, and what its world model foresees.
+"""Drama on a pixel game: its return beside PPO's after as many steps, its experience drawn in two ways.
 
 stable-baselines3 runs where it is importable (`PYTHONPATH` may name a folder that holds it); its rows are
 left out where it is not. Every finished run is kept in a ledger.
@@ -12,18 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from benchmarks.results import Column, Ledger, Result, Table, publish, versions
-from statewise.core.train.device import seeded
 from statewise.rl.acting import Actor, RandomActor
-from statewise.rl.drama.laprop import LaProp
 from statewise.rl.drama.learner import Drama, DramaTraining
-from statewise.rl.drama.openloop import open_loop
-from statewise.rl.drama.world import WorldConfig, WorldModel
 from statewise.rl.environments.make import EnvironmentSpec, make
-from statewise.rl.environments.pixels import Catch
 from statewise.rl.evaluation import play
 from statewise.rl.statistics import bootstrap_interval, iqm
 
@@ -51,8 +44,6 @@ CARTPOLE = {
     "clip_range": lambda left: 0.2 * left,
 }
 PEERS = {"stable-baselines3 PPO, as for Atari": ATARI, "stable-baselines3 PPO, as for CartPole": CARTPOLE}
-MIXERS = ("mamba2", "gru")
-WATCHED, CONTEXT, AHEAD, UPDATES, BATCH, LENGTH = 6_000, 8, 15, 2_000, 8, 32
 
 PROTOCOL = {
     "game": "`catch`, 16 x 16 pixels: five balls, drifting and bouncing; return -5 to 5",
@@ -63,24 +54,18 @@ PROTOCOL = {
     "weights, greedy",
     "evaluation": f"{EPISODES} fresh episodes per run, the same seeds for all; interquartile mean and a 95 % "
     "bootstrap interval over runs and episodes",
-    "foreseeing": f"world models alone, {UPDATES:,} updates of {BATCH} windows of {LENGTH} steps from "
-    f"{WATCHED:,} random steps; {CONTEXT} pictures of other episodes shown, then the actions only; summed "
-    "squared error of a picture, mean over three runs",
     "threads": "one",
 }
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    ledger = Ledger(NAME, key=("part", "method", "seed"))
+    ledger = Ledger(NAME, key=("method", "seed"))
     for seed in SEEDS:
-        for mixer in MIXERS:
-            if ledger.find(part="foreseeing", method=mixer, seed=seed) is None:
-                ledger.add(foreseen(mixer, seed))
         for method in ("random", *OURS, *PEERS):
             if method in PEERS and importlib.util.find_spec("stable_baselines3") is None:
                 continue
-            if ledger.find(part="return", method=method, seed=seed) is None:
+            if ledger.find(method=method, seed=seed) is None:
                 ledger.add(played(method, seed))
                 print(method, seed, ledger.rows[-1]["iqm"], ledger.rows[-1]["cpu_seconds"], flush=True)
     publish(report(ledger.rows))
@@ -105,7 +90,6 @@ def played(method: str, seed: int) -> dict[str, Any]:
     seconds = time.process_time() - begun
     returns = play(actor, GAME, episodes=EPISODES).returns
     return {
-        "part": "return",
         "method": method,
         "seed": seed,
         "returns": [float(value) for value in returns],
@@ -140,103 +124,23 @@ def peer(settings: dict[str, Any], seed: int) -> tuple[Actor, int]:
     return Acting(), sum(parameter.numel() for parameter in model.policy.parameters())
 
 
-def foreseen(mixer: str, seed: int) -> dict[str, Any]:
-    """Train a world model on random play; errors by horizon of it and of the last picture."""
-    begun = time.process_time()
-    rng = np.random.default_rng((seed, 7))
-    train, test = watch(WATCHED, 2 * seed), watch(WATCHED // 6, 2 * seed + 1)
-    with seeded(seed):
-        settings = {"d_state": 16} if mixer == "mamba2" else {}
-        world = WorldModel(WorldConfig(observation=(16, 16, 1), actions=3, mixer=mixer, settings=settings))
-        optimiser = LaProp(world, rate=1e-3, warmup=100)
-        for _ in range(UPDATES):
-            rows = rng.integers(0, WATCHED - LENGTH, BATCH)[:, None] + np.arange(LENGTH)
-            first = train[-1][rows].clone()
-            first[:, 0] = True
-            picture, action, reward, end, _ = (part[rows] for part in train)
-            loss = world.loss(picture, action, reward, end, first).total
-            optimiser.clear()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(world.parameters(), 1000.0)
-            optimiser.step()
-    starts = [s for s in range(0, len(test[0]) - CONTEXT - AHEAD, 5) if not whole(test[-1], s)]
-    rows = np.array(starts)[:, None] + np.arange(CONTEXT + AHEAD)
-    errors = open_loop(world.eval(), test[0][rows], test[1][rows], CONTEXT).errors()
-    model, copied = ((256 * one).tolist() for one in errors)
-    return {
-        "part": "foreseeing",
-        "method": mixer,
-        "seed": seed,
-        "model": model,
-        "copied": copied,
-        "windows": len(starts),
-        "cpu_seconds": round(time.process_time() - begun, 1),
-        "parameters": sum(parameter.numel() for parameter in world.parameters()),
-    }
-
-
-def watch(steps: int, seed: int) -> tuple[Tensor, ...]:
-    """Random play: pictures, actions, rewards, ends and beginnings, one row per step."""
-    rng, game = np.random.default_rng(seed), Catch()
-    picture, _ = game.reset(seed=seed)
-    pictures, actions, rewards, ends = [], [], [], []
-    for _ in range(steps):
-        pictures.append(picture.reshape(-1) / np.float32(255))
-        actions.append(rng.integers(3))
-        picture, reward, end, _, _ = game.step(actions[-1])
-        rewards.append(reward)
-        ends.append(end)
-        if end:
-            picture, _ = game.reset()
-    first = torch.tensor([True, *ends[:-1]])
-    action = F.one_hot(torch.tensor(np.array(actions)), 3).float()
-    return torch.tensor(np.array(pictures)), action, torch.tensor(rewards), torch.tensor(ends), first
-
-
-def whole(first: Tensor, start: int) -> bool:
-    """Whether an episode begins inside the window, so that it is not of one episode."""
-    return bool(first[start + 1 : start + CONTEXT + AHEAD].any())
-
-
 def report(rows: list[dict[str, Any]]) -> Result:
-    lines = [
-        line(runs)
-        for method in ("random", *OURS, *PEERS)
-        if len(runs := [row for row in rows if row["method"] == method and row["part"] == "return"])
-        == len(SEEDS)
-    ]
-    ahead = [row for row in rows if row["part"] == "foreseeing"]
-    errors = {
-        mixer: np.mean([row["model"] for row in ahead if row["method"] == mixer], 0) for mixer in MIXERS
-    }
-    copied = np.mean([row["copied"] for row in ahead], 0)
-    horizons = [
-        {"ahead": k + 1, **{mixer: float(errors[mixer][k]) for mixer in MIXERS}, "copied": float(copied[k])}
-        for k in range(AHEAD)
-    ]
-    found = {row["method"]: row["iqm"] for row in lines}
+    runs = {method: [row for row in rows if row["method"] == method] for method in ("random", *OURS, *PEERS)}
+    lines = [line(found) for found in runs.values() if len(found) == len(SEEDS)]
     names = {"statewise-core", "statewise-rl", "torch", "gymnasium", "numpy"}
-    if any(method in found for method in PEERS):
+    if any(row["method"] in PEERS for row in lines):
         names.add("stable-baselines3")
     return Result(
         benchmark=NAME,
         title="Drama on a pixel game",
         summary=f"Return in `catch` after {STEPS:,} steps: "
-        + ", ".join(f"{value:.1f} ({method})" for method, value in found.items())
-        + f". Foreseeing {AHEAD} pictures from the actions alone is wrong by {horizons[0]['mamba2']:.2f} to "
-        f"{horizons[-1]['mamba2']:.2f} with Mamba-2, {horizons[0]['gru']:.2f} to "
-        f"{horizons[-1]['gru']:.2f} with a GRU, {horizons[0]['copied']:.2f} to "
-        f"{horizons[-1]['copied']:.2f} by the last picture.",
+        + ", ".join(f"{row['iqm']:.1f} ({row['method']})" for row in lines)
+        + ".",
         versions=versions(*sorted(names)),
         protocol=PROTOCOL,
         seeds=SEEDS,
         rows=tuple(rows),
-        tables=(
-            Table(title="Return", columns=RETURNS, rows=tuple(lines), note=NOTE),
-            Table(
-                title="What the world model foresees", columns=HORIZONS, rows=tuple(horizons), note=UNKNOWN
-            ),
-        ),
+        tables=(Table(title="Return", columns=RETURNS, rows=tuple(lines), note=NOTE),),
     )
 
 
@@ -263,19 +167,9 @@ RETURNS = (
     Column(key="cpu_seconds", label="CPU seconds", format=".0f"),
     Column(key="parameters", label="parameters", format=","),
 )
-HORIZONS = (
-    Column(key="ahead", label="steps ahead"),
-    *(Column(key=mixer, label=mixer, format=".2f") for mixer in MIXERS),
-    Column(key="copied", label="last picture again", format=".2f"),
-)
 NOTE = (
     "CPU seconds on a shared machine: an order of magnitude. PPO takes a small part of the time and would "
     "take far more steps in it: this table is about steps."
 )
-UNKNOWN = (
-    "A ball counts 1, the paddle 1.2, so that an empty picture is wrong by 2.2. Where the next ball drops is "
-    "not foreseeable: within fifteen steps there is one new ball in every window."
-)
-
 if __name__ == "__main__":
     main()
