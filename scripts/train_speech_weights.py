@@ -41,7 +41,7 @@ HELD_OUT = (
 APART = 8
 """Of the speakers of LibriSpeech in extra/, every eighth chooses and does not train."""
 BATCHES: dict[str, tuple[int, float, float, Literal["fp32", "bf16"]]] = {
-    "recurrent-mask-gru": (8, 5.0, 6e-4, "bf16"),
+    "recurrent-mask-gru": (8, 5.0, 5e-4, "bf16"),
     "band-split-small": (12, 3.0, 2e-3, "bf16"),
     "frcrn-tiny-causal": (6, 1.5, 2e-3, "fp32"),
 }
