@@ -155,7 +155,7 @@ def test_threads_agree(case: str, backend: str) -> None:
                 results.append((out, tuple(gradients(out, [x, *layer.parameters()]))))
         finally:
             torch.set_num_threads(1)
-    close(results[1], results[0], torch.float32, loose=0.1)
+    close(results[1], results[0], torch.float32, loose=0.3)  # torch sums convolutions in another order
 
 
 def _using(backend: str) -> AbstractContextManager[None]:
