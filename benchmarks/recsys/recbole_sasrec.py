@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,9 @@ from statewise.core.errors import DataError
 from statewise.core.train import fit, seeded
 from statewise.recsys.contest import counts_of
 from statewise.recsys.data import read
-from statewise.recsys.events import EventLog, Histories
+from statewise.recsys.events import EventLog
 from statewise.recsys.metrics import summarise
+from statewise.recsys.models.blend import Held
 from statewise.recsys.network.model import Batch, Network
 from statewise.recsys.network.scorer import NetworkScorer
 from statewise.recsys.network.task import SequenceTask
@@ -127,7 +127,7 @@ def write_atomic(path: Path, log: EventLog) -> None:
     pl.DataFrame(columns).write_csv(path, separator="\t")
 
 
-class Told:
+class Told(Held):
     """Scores of the test cases that another program has written, handed out in the order of the cases.
 
     Args:
@@ -150,27 +150,9 @@ class Told:
         same = same and np.array_equal(np.array(users)[order], split.test.user)
         if not same or not np.array_equal(np.array(targets)[order], log.item[split.test.stop]):
             raise DataError("the test cases are not those of our split", where=PEER)
-        self.table = np.empty((len(users), log.n_items), dtype=np.float32)
-        self.table[:, items] = found["scores"][order]
-        self._next = 0
-
-    @property
-    def n_items(self) -> int:
-        return self.table.shape[1]
-
-    def scores(self, histories: Histories) -> np.ndarray:
-        rows = slice(self._next, self._next + len(histories))
-        self._next = rows.stop
-        return self.table[rows]
-
-    def because(self, history: np.ndarray, item: int) -> int | None:
-        return None
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {}
-
-    def facts(self) -> Mapping[str, Any]:
-        return {}
+        table = np.empty((len(users), log.n_items), dtype=np.float32)
+        table[:, items] = found["scores"][order]
+        super().__init__(table)
 
 
 class CountedTask(SequenceTask):

@@ -91,6 +91,7 @@ def run(parquet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 @pytest.mark.parametrize("workers", [None, pytest.param(1, marks=pytest.mark.slow)], ids=["alone", "ray"])
 def test_blocks_forecast_as_one_panel(workers: int | None, parquet: Path, run: Path, tmp_path: Path):
     if workers is not None:

@@ -21,7 +21,7 @@ from statewise.recsys.ranking import Repeat, rank_cases
 from statewise.recsys.scorer import Scorer
 from statewise.recsys.splits import Split
 
-__all__ = ["Blend", "choose_weights"]
+__all__ = ["Blend", "Held", "choose_weights"]
 
 _STEPS = 10
 
@@ -66,14 +66,14 @@ def choose_weights(parts: Sequence[Scorer], split: Split, repeat: Repeat, most: 
     cases = split.valid
     if len(cases) > most:
         cases = cases.take(np.linspace(0, len(cases) - 1, most).astype(np.int64))
-    held = [_Held(_distribution(part, cases.histories(split.log))) for part in parts]
+    held = [Held(_distribution(part, cases.histories(split.log))) for part in parts]
     ones = np.ones(split.log.n_items)
     best, chosen = -1.0, [1.0] + [0.0] * (len(parts) - 1)
     for others in itertools.product(range(_STEPS + 1), repeat=len(parts) - 1):
         if sum(others) > _STEPS:
             continue
         weights = [(_STEPS - sum(others)) / _STEPS, *(other / _STEPS for other in others)]
-        mixed = _Held(sum(w * part.table for w, part in zip(weights, held, strict=True)))
+        mixed = Held(sum(w * part.table for w, part in zip(weights, held, strict=True)))
         ranked = rank_cases(mixed, split.log, cases, repeat=repeat, top=0)
         found = summarise(ranked, ones).ndcg["10"]
         if found > best:
@@ -92,7 +92,7 @@ def _distribution(part: Scorer, histories: Histories) -> np.ndarray:
     return scores / np.where(total > 0, total, 1.0)
 
 
-class _Held:
+class Held:
     """Scores that are known already, handed out in the order of the cases."""
 
     name = "held"

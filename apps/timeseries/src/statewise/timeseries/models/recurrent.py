@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from statewise.core.blocks import Stack, StackConfig
+from statewise.core.blocks import Stack
 from statewise.core.config import require
 from statewise.timeseries.inputs import Inputs
 from statewise.timeseries.models.highway import ridge_highway
@@ -59,15 +59,7 @@ class RecurrentNetwork(nn.Module):
         length, _ = config.cut
         self.revin = RevIN()
         self.embed = nn.Linear(length * (1 + config.features), config.d_model)
-        self.stack = Stack(
-            StackConfig(
-                d_model=config.d_model,
-                mixer=config.mixer,
-                settings=config.settings,
-                depth=config.depth,
-                dropout=config.dropout,
-            )
-        )
+        self.stack = Stack(config.blocks)
         self.head = nn.Linear(config.d_model, config.horizon)
         self.highway = nn.Linear(config.lookback, config.horizon, bias=False)
         nn.init.zeros_(self.head.weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from statewise.core.blocks import StackConfig
 from statewise.core.config import require
 from statewise.timeseries.models.patching import default_patch
 
@@ -39,6 +40,17 @@ class RecurrentConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         fits = self.patch is None or 1 <= self.patch <= self.lookback
         require(fits, "patch", self.patch, "from 1 to the lookback")
+
+    @property
+    def blocks(self) -> StackConfig:
+        """The blocks between embedding and head."""
+        return StackConfig(
+            d_model=self.d_model,
+            mixer=self.mixer,
+            settings=self.settings,
+            depth=self.depth,
+            dropout=self.dropout,
+        )
 
     @property
     def cut(self) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from statewise.core.blocks import Stack, StackConfig
+from statewise.core.blocks import Stack
 from statewise.timeseries.models.recurrent_config import RecurrentConfig
 from statewise.timeseries.row_windows import CHANNELS
 
@@ -35,15 +35,7 @@ class RowNetwork(nn.Module):
         self.config = config
         self.embed = nn.Linear(1 + config.features, config.d_model)
         self.question = nn.Parameter(torch.zeros(config.d_model))
-        self.stack = Stack(
-            StackConfig(
-                d_model=config.d_model,
-                mixer=config.mixer,
-                settings=config.settings,
-                depth=config.depth,
-                dropout=config.dropout,
-            )
-        )
+        self.stack = Stack(config.blocks)
         self.head = nn.Linear(config.d_model, config.horizon)
         self.highway = nn.Linear(config.lookback, config.horizon, bias=False)
         nn.init.zeros_(self.head.weight)
