@@ -48,8 +48,8 @@ def spread(
     # under `uv run` Ray would send the whole directory to its workers and install this environment anew
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports]  # an extra
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise MissingExtraError("ray", "statewise-core[ray]", purpose) from None
     started = not ray.is_initialized()
