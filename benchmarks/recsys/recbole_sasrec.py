@@ -41,7 +41,7 @@ from statewise.recsys.recipes import recipe
 from statewise.recsys.scorer import Scorer
 from statewise.recsys.splits import Split, make_split
 
-PER_STEP, STEPS = 2048, 60
+PER_STEP, STEPS = 2048, 30
 LABELS = PER_STEP * STEPS
 """Labels of the comparison: RecBole's batch, and how many of them."""
 PEER, SAME_LABELS, SAME_TIME = "RecBole SASRec", "sasrec-plus, as many labels", "sasrec-plus, as much time"
