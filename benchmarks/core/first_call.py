@@ -150,6 +150,9 @@ CALLS: dict[str, Callable[[Any], Callable[[], None]]] = {
     ),
     "scan2d": lambda ops: both_ways(ops.scan2d, (2, 3, 4, 5), (2, 3, 4, 5), (2, 3, 4, 5)),
     "scan2d_edges": lambda ops: both_ways(ops.scan2d_edges, (2, 3, 4, 4, 5), (2, 3, 4, 2, 5)),
+    "path_weights": lambda ops: both_ways(
+        ops.path_weights, (2, 3, 4, 4, 4, 5), (2, 3, 4, 2, 4, 5), (2, 3, 4, 2, 4, 5)
+    ),
     "prefix_softmax": lambda ops: both_ways(ops.prefix_softmax, (2, 3, 1), (2, 3, 1, 4)),
 }
 """Per operator with CPU kernels a call on a few numbers, given the package of the operators."""

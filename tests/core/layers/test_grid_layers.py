@@ -125,7 +125,7 @@ def test_plstm2d_has_the_same_gradients_in_both_forms(mode, monkeypatch) -> None
 
 
 def test_plstm2d_takes_the_form_that_is_smaller() -> None:
-    assert [plstm2d.cheaper_form(nodes, 16) for nodes in (49, 256, 257)] == ["pairs", "pairs", "grid"]
+    assert [plstm2d.cheaper_form(nodes, 16) for nodes in (49, 512, 513)] == ["pairs", "pairs", "grid"]
 
 
 @torch.no_grad()

@@ -46,6 +46,7 @@ def _formulas() -> dict[Any, Any]:
         ops.gated_linear_attention: _attention,
         ops.linear_scan: _scan,
         ops.scan2d_edges: _edges,
+        ops.path_weights: _paths,
         ops.depthwise_conv: _taps,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _softmax_attention,
     }
@@ -71,6 +72,13 @@ def _scan(a: Any, b: Any, *rest: Any, **settings: Any) -> int:
 def _edges(transitions: Any, sources: Any, *rest: Any, **settings: Any) -> int:
     """Two products per edge and element."""
     return 2 * 2 * _size(sources)
+
+
+def _paths(transitions: Any, *rest: Any, **settings: Any) -> int:
+    """Two products per edge and one to read it, for each node and each source that reaches it."""
+    batch, rows, columns, _, orientations, gates = transitions
+    pairs = rows * (rows + 1) // 2 * (columns * (columns + 1) // 2)
+    return 2 * 2 * 3 * batch * orientations * gates * pairs
 
 
 def _taps(x: Any, weight: Any, *rest: Any, **settings: Any) -> int:

@@ -20,9 +20,9 @@ Pöppel et al., "pLSTM: parallelizable Linear Source Transition Mark networks", 
 Shapes: x and y (B, Y, X, D), q, k, v (B, Y, X, H, K) with D = H K, gates (B, Y, X, H) per orientation, C
 (B, Y, X, H, K, K); i runs over Y and j over X.
 
-Two forms give the same numbers. `grid` scans the K x K states, linear in the number N of nodes. `pairs` scans
-unit sources, which gives the weight of every node in what any other reads, and multiplies q' k with it: N
-squared, but smaller and faster as long as N is at most K squared. That decides which is taken.
+Two forms give the same numbers. `grid` scans the K x K states, linear in the number N of nodes. `pairs` works
+out the weight of every node in what any other reads (`statewise.core.ops.path_weights`) and multiplies q' k
+with it: N squared, but smaller and faster as long as N is at most 2 K squared. That decides which is taken.
 
 Differs from the published code: P as in the paper. The code has 1 - a t in place of (1 - a) t and 1 - a s in
 place of (1 - a) s, with which the states do not decay and, for negative t, grow; `parametrisation =
@@ -41,12 +41,10 @@ from torch.nn import functional as F
 from statewise.core.config import require
 from statewise.core.layers.contract import Layer, Stateless, state_dtype
 from statewise.core.layers.plstm_parts import Gates, HeadMaps
-from statewise.core.ops import scan2d_edges
+from statewise.core.ops import path_weights, scan2d_edges
+from statewise.core.ops.path_weights.reference import FLIPS, entering
 
 __all__ = ["PLSTM2D", "PLSTM2DConfig"]
-
-FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
-"""The grid axes that each orientation reads backwards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +157,10 @@ class PLSTM2D(Layer[Stateless]):
     ) -> tuple[Tensor, Stateless]:
         q, k, v = self.maps.project(x)
         dtype = state_dtype(x.dtype)
-        turns = [_flipped(edges, flips, dtype) for flips, edges in zip(FLIPS, self.gates(x), strict=True)]
+        turns = [
+            _Edges._make(tuple(part.to(dtype) for part in group) for group in edges)
+            for edges in self.gates(x)
+        ]
         read = _by_pairs if cheaper_form(x.shape[1] * x.shape[2], q.shape[-1]) == "pairs" else _by_grid
         return self.maps.output(read(q.to(dtype), k.to(dtype), v.to(dtype), turns), q, k, v), state
 
@@ -174,62 +175,44 @@ def _oriented(*gates: Tensor) -> list[list[Tensor]]:
     return [list(parts) for parts in zip(*(gate.chunk(len(FLIPS), dim=-1) for gate in gates), strict=True)]
 
 
-def _flipped(edges: _Edges, flips: tuple[int, ...], dtype: torch.dtype) -> _Edges:
-    return _Edges._make(tuple(gate.to(dtype).flip(flips) for gate in group) for group in edges)
+def _flipped(edges: _Edges, flips: tuple[int, ...]) -> _Edges:
+    return _Edges._make(tuple(gate.flip(flips) for gate in group) for group in edges)
 
 
 def cheaper_form(nodes: int, width: int) -> Literal["pairs", "grid"]:
     """The form that costs less on a grid of so many nodes, with heads of that width.
 
-    Per node and head the states take 2 K squared numbers and the pairs 2 N; measured, a pair also costs
-    less time than an element of a state, up to about N = 1.5 K squared.
+    Per node and head the states take 2 K squared numbers and the pairs N, of which several copies live at
+    once: up to N = 2 K squared the pairs need no more memory. Measured, their time is less up to about
+    4 K squared.
     """
-    return "pairs" if nodes <= width * width else "grid"
+    return "pairs" if nodes <= 2 * width * width else "grid"
 
 
 def _by_grid(q: Tensor, k: Tensor, v: Tensor, turns: list[_Edges]) -> Tensor:
     """What all nodes read, (B, Y, X, H, K), from the matrix states on the edges."""
     found = torch.zeros_like(v)
     for flips, edges in zip(FLIPS, turns, strict=True):
-        found = found + _run(q.flip(flips), k.flip(flips), v.flip(flips), edges).flip(flips)
+        turned = _run(q.flip(flips), k.flip(flips), v.flip(flips), _flipped(edges, flips))
+        found = found + turned.flip(flips)
     return found
 
 
 def _by_pairs(q: Tensor, k: Tensor, v: Tensor, turns: list[_Edges]) -> Tensor:
     """The same from the weights of all pairs of nodes."""
-    rows, columns = q.shape[1:3]
-    weights = torch.zeros((), dtype=q.dtype, device=q.device)
-    for flips, edges in zip(FLIPS, turns, strict=True):
-        turned = _pair_weights(edges).unflatten(-1, (rows, columns))
-        weights = weights + turned.flip([*flips, *(flip + 3 for flip in flips)])
-    weights = weights.flatten(-2).flatten(1, 2).transpose(1, 2)
+    transitions, sources, marks = (
+        torch.stack([torch.stack(gates, 3) for gates in group], 4) for group in zip(*turns, strict=True)
+    )
+    weights = path_weights(transitions, sources, marks)
     query, key, value = (part.flatten(1, 2).transpose(1, 2) for part in (q, k, v))
     found = (query @ key.transpose(-1, -2) * weights) @ value
-    return found.transpose(1, 2).unflatten(1, (rows, columns))
-
-
-def _pair_weights(edges: _Edges) -> Tensor:
-    """What each node reads of a unit source at each node, (B, Y, X, H, Y X), along one orientation."""
-    rows, columns = edges.marks[0].shape[1:3]
-    unit = torch.eye(rows * columns, dtype=edges.marks[0].dtype, device=edges.marks[0].device)
-    unit = unit.view(rows, columns, 1, -1)
-    sources = torch.stack([source[..., None] * unit for source in edges.sources], 3)
-    along, across = _entering(torch.stack(edges.transitions, 3), sources)
-    return edges.marks[0][..., None] * along + edges.marks[1][..., None] * across
+    return found.transpose(1, 2).unflatten(1, q.shape[1:3])
 
 
 def _run(q: Tensor, k: Tensor, v: Tensor, edges: _Edges) -> Tensor:
     """What the nodes read along one orientation, (B, Y, X, H, K)."""
     outer = k[..., :, None] * v[..., None, :]
     sources = torch.stack([source[..., None, None] * outer for source in edges.sources], 3)
-    along, across = _entering(torch.stack(edges.transitions, 3), sources)
+    along, across = entering(scan2d_edges(torch.stack(edges.transitions, 3), sources)[0])
     m_x, m_y = (mark[..., None, None] for mark in edges.marks)
     return torch.einsum("...k,...kv->...v", q, m_x * along + m_y * across)
-
-
-def _entering(transitions: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-    """The edges that enter each node along both axes, (B, Y, X, H, ...) each; zeros at the border."""
-    states, _, _ = scan2d_edges(transitions, sources)
-    along, across = states.unbind(3)
-    rest = [0, 0] * (along.ndim - 3)
-    return F.pad(along[:, :-1], [*rest, 0, 0, 1, 0]), F.pad(across[:, :, :-1], [*rest, 1, 0])

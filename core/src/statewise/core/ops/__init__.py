@@ -13,6 +13,7 @@ from statewise.core.ops.gated_linear_attention import gated_linear_attention
 from statewise.core.ops.krylov_kernel import krylov_kernel
 from statewise.core.ops.linear_scan import linear_scan
 from statewise.core.ops.long_conv import long_conv
+from statewise.core.ops.path_weights import path_weights
 from statewise.core.ops.prefix_softmax import PrefixState, prefix_softmax
 from statewise.core.ops.rnn_scan import rnn_scan
 from statewise.core.ops.s4_kernel import s4_kernel
@@ -33,6 +34,7 @@ __all__ = [
     "krylov_kernel",
     "linear_scan",
     "long_conv",
+    "path_weights",
     "prefix_softmax",
     "rnn_scan",
     "s4_kernel",
