@@ -18,8 +18,10 @@ from statewise.speech import fitting, pretrained
 from statewise.speech.cli import app
 from statewise.speech.mixing import Mixer, MixingConfig
 from statewise.speech.models import build
+from statewise.speech.models.enhancer import Trained
+from statewise.speech.models.recurrent_mask import RecurrentMaskConfig
 from statewise.speech.settings import FitSettings
-from statewise.speech.task import EnhancementTask
+from statewise.speech.task import EnhancementTask, Pair
 from statewise.speech.validation import mixtures
 from tests.speech.sounds import hum
 from tests.speech.test_mixing import corpus
@@ -142,3 +144,26 @@ def test_command_fits_and_reports(voices: Path, tmp_path: Path, capsys: pytest.C
     assert "beat" in page
     assert "data:image/png" in page
     assert (run / "example.png").stat().st_size > 10_000
+
+
+class Quiet(Trained):
+    """Lets through a share of what comes in."""
+
+    def __init__(self, share: float):
+        super().__init__(RecurrentMaskConfig())
+        self.share = share
+
+    def forward(self, spectrum, state=None):
+        return self.makeup * self.share * spectrum, None
+
+    def initial_state(self, batch_size):
+        return None
+
+
+@pytest.mark.parametrize(("share", "factor"), [(0.7, 1 / 0.7), (0.2, 5.0), (1e-3, 1.0)])
+def test_output_is_as_loud_as_the_speech_unless_there_is_none(share, factor):
+    x = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
+    model = Quiet(share)
+    model.makeup.fill_(2.0)  # of the weights that it started from
+    fitting.make_up(model, [Pair(noisy=x, clean=x)])
+    assert float(model.makeup) == pytest.approx(factor, rel=1e-3)

@@ -34,7 +34,7 @@ VALIDATED = 48
 """Validation mixtures at most."""
 SEPARATED = 4.0
 """Seconds of a validation mixture of speakers."""
-LOUDEST = 3.0
+LOUDEST = 10.0
 """The largest factor that makes up for a low level; a model that would need more has not learnt anything."""
 LONGEST = 8.0
 """Seconds of a validation mixture at most."""
