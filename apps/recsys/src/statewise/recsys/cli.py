@@ -352,7 +352,7 @@ def serve(
         port: Port to listen on.
         store: SQLite file of events and states; by default states.sqlite in the run.
         durable: Wait for the disk at each event: it then survives a power cut too.
-        nearest: exact, approximate (extra `ann`, 95 % recall), or auto: the faster above 100,000 items.
+        nearest: exact, approximate (extra `ann`, 95 % recall), or auto: the faster from 100,000 items on.
         threads: CPU threads.
     """
     from statewise.recsys.serving.app import make_engine, run_service

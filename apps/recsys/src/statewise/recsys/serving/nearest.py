@@ -31,7 +31,7 @@ class Nearest:
     Args:
         table: E, (V, D) float32.
         bias: b, (V,).
-        kind: `exact`, `approximate` or `auto`: approximate above 100,000 items where faiss is installed and a
+        kind: `exact`, `approximate` or `auto`: approximate from 100,000 items on where faiss is installed and a
             quarter of the cells is enough.
         queries: what the encoder says of some users, (n, D): approximate search is set on them.
 
@@ -49,7 +49,7 @@ class Nearest:
         self.measured = 1.0
         """Recall of the first ten on `queries`."""
         self._index: Any = None
-        if kind == "approximate" or (kind == "auto" and len(table) > _LARGE and _faiss() is not None):
+        if kind == "approximate" or (kind == "auto" and len(table) >= _LARGE and _faiss() is not None):
             self._index = self._built()
             self._set(table[:: max(1, len(table) // 64)] if queries is None else queries)
             if kind == "auto" and self._index.nprobe > self._index.nlist // 4:
