@@ -76,7 +76,8 @@ def played(method: str, seed: int) -> dict[str, Any]:
     begun = time.process_time()
     size = 0
     if method in OURS:
-        config = DramaTraining(steps=STEPS, train_every=TRAIN_EVERY, **OURS[method])
+        settings = Drama.presets["small"] | {"steps": STEPS, "train_every": TRAIN_EVERY} | OURS[method]
+        config = DramaTraining(**settings)
         learner = Drama(config, GAME, seed)
         while learner.steps < STEPS:
             learner.advance()

@@ -64,6 +64,8 @@ class WorldConfig:
     """conv, mlp, or auto: an MLP for pictures of up to 1,024 numbers. Vectors always have an MLP."""
     picture: str = "divergence"
     """The error of pictures: squared as in the paper, or divergence of pixels taken as chances."""
+    contrast: float = 1.0
+    """Factor on the first weights of the posterior: latents drawn almost evenly carry little to learn from."""
     norm: str = "frame"
     """Normalisation of feature maps: frame, or batch as in the paper."""
     width: int = 128
@@ -84,6 +86,7 @@ class WorldConfig:
     def __post_init__(self) -> None:
         for name in ("actions", "variables", "classes", "channels", "width", "depth", "hidden"):
             require(getattr(self, name) > 0, name, getattr(self, name), "at least 1")
+        require(self.contrast > 0, "contrast", self.contrast, "above 0")
         require(self.norm in ("frame", "batch"), "norm", self.norm, "frame or batch")
         require(self.encoder in ("conv", "mlp", "auto"), "encoder", self.encoder, "conv, mlp or auto")
         require(self.picture in ("squared", "divergence"), "picture", self.picture, "squared or divergence")
@@ -174,6 +177,8 @@ class WorldModel(nn.Module):
         latent, d = config.latent, config.width
         self.encoder, features = _encoder(config)
         self.posterior = nn.Linear(features, latent)
+        with torch.no_grad():
+            self.posterior.weight.mul_(config.contrast)
         self.join = nn.Sequential(nn.Linear(latent + config.actions, d), nn.RMSNorm(d, eps=1e-5), nn.SiLU())
         self.backbone = Backbone(config)
         self.prior = nn.Linear(d, latent)
