@@ -23,7 +23,7 @@ from statewise.vision.sources import ImageSource
 from statewise.vision.task import ImageTask, Standard, probabilities
 
 NAME = "vision/arrow"
-SCALE, SIDE = 0.4, 80
+SCALE, SIDE = 1 / 3, 64
 SIZES: dict[str, dict[str, Any]] = {
     "plstm": {"patch": 8, "d_model": 64, "heads": 4, "depth": 4},
     "vit": {"patch": 8, "d_model": 64, "heads": 4, "depth": 4},
@@ -34,11 +34,11 @@ DRAWN = {"train": 42, "validation": 100_042, "test": 200_042, "far": 200_043}
 """Seeds of the sets, those of the published ones."""
 EPOCHS = 10
 PROTOCOL = {
-    "images": f"{SIDE} x {SIDE} grey, arrows, discs and margins at {SCALE} of the paper's; the larger ones "
+    "images": f"{SIDE} x {SIDE} grey, arrows, discs and margins at a third of the paper's; the larger ones "
     f"have {2 * SIDE} x {2 * SIDE} pixels with arrows and discs as large, so that only distances grow",
     "sets": f"{COUNTS['train']:,} train, {COUNTS['validation']:,} choose the weights, {COUNTS['test']:,} of "
     "each size judge; all from generators of their own",
-    "models": "patch 8 (100 tokens, 400 on the larger images), 64 features, 4 blocks",
+    "models": "patch 8 (64 tokens, 256 on the larger images), 64 features, 4 blocks",
     "training": f"AdamW, peak rate 0.001, cosine to zero, 200 steps of warm-up, batch 64, weight decay 0.05, "
     f"gradients clipped at 1, {EPOCHS} epochs, images never changed; both models alike",
     "threads": "one",

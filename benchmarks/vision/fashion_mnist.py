@@ -26,7 +26,7 @@ from statewise.vision.splits import Parts, divide
 from statewise.vision.task import ImageTask, Standard, probabilities
 
 NAME = "vision/fashion_mnist"
-EPOCHS = 2
+EPOCHS = 4
 SIZES: dict[str, dict[str, Any]] = {
     "vig": {"depth": 2},
     "vit": {"depth": 2, "mlp_ratio": 5.8},

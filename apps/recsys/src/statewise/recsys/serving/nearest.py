@@ -31,7 +31,7 @@ class Nearest:
     Args:
         table: E, (V, D) float32.
         bias: b, (V,).
-        kind: `exact`, `approximate` or `auto`: approximate from 100,000 items on where faiss is installed and a
+        kind: `exact`, `approximate` or `auto`: approximate from 100,000 items on where faiss is there and a
             quarter of the cells is enough.
         queries: what the encoder says of some users, (n, D): approximate search is set on them.
 

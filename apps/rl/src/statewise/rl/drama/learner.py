@@ -60,7 +60,7 @@ class DramaTraining:
     train_every: int = 16
     """Environment steps per update of world model, actor and critic."""
     world_alone: int = 0
-    """Updates of the world model before actor and critic begin: what they imagine means nothing until then."""
+    """Updates of the world model before actor and critic begin: until then imagination means nothing."""
     batch: int = 8
     """Windows of an update of the world model."""
     length: int = 32

@@ -65,7 +65,7 @@ class WorldConfig:
     picture: str = "divergence"
     """The error of pictures: squared as in the paper, or divergence of pixels taken as chances."""
     contrast: float = 1.0
-    """Factor on the first weights of the posterior: latents drawn almost evenly carry little to learn from."""
+    """Factor on the first weights of the posterior: latents drawn almost evenly teach little."""
     norm: str = "frame"
     """Normalisation of feature maps: frame, or batch as in the paper."""
     width: int = 128
