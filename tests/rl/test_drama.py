@@ -401,3 +401,28 @@ def test_a_pixel_that_is_surely_dark_still_learns():
 def test_unknown_pictures_are_refused(setting: dict[str, str]):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         WorldConfig(observation=(8, 8, 1), actions=2, **setting)
+
+
+def test_actor_waits_until_the_world_model_has_had_its_part_of_the_run() -> None:
+    config = DramaTraining(
+        steps=260,
+        environments=4,
+        warmup=196,
+        train_every=16,
+        world_alone=0.5,
+        batch=2,
+        length=8,
+        starts=4,
+        context=4,
+        horizon=3,
+        world={"width": 16, "hidden": 16, "variables": 4, "classes": 4},
+    )
+    learner = Drama(config, EnvironmentSpec(id="catch"), seed=0)
+    before = [p.detach().clone() for p in learner.network.actor.parameters()]
+    moved = []
+    while learner.steps < config.steps:
+        learner.advance()
+        after = list(learner.network.actor.parameters())
+        moved.append(any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)))
+    learner.close()
+    assert moved == [False, False, False, True, True]  # the first is the warm-up

@@ -294,3 +294,16 @@ def test_a_resumed_run_refuses_other_clips(clips: Path, tmp_path: Path):
 def test_clips_that_are_too_short_are_refused_with_a_number(clips: Path):
     with pytest.raises(DataError, match=r"(?s)at most 8 frames.*--frames 8"):
         train_video(VideoSettings(data=str(clips), frames=20, epochs=1))
+
+
+def test_divergence_is_least_at_the_mean_and_passes_a_saturated_sigmoid():
+    from statewise.vision.video.task import divergence
+
+    true = torch.tensor([0.0, 0.0, 0.5, 1.0])
+    guesses = torch.linspace(0.05, 0.95, 19)
+    costs = torch.stack([divergence(guess.expand(4), true).mean() for guess in guesses])
+    assert guesses[costs.argmin()] == pytest.approx(0.4, abs=0.03)  # the mean is 0.375
+    logit = torch.tensor([-15.0], requires_grad=True)
+    divergence(torch.sigmoid(logit), torch.ones(1)).sum().backward()
+    assert logit.grad is not None
+    assert float(logit.grad) == pytest.approx(-1.0, abs=1e-3)

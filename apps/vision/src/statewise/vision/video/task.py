@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from statewise.vision.video.metrics import frame_scores
 from statewise.vision.video.models.frame_model import FrameModel, rollout
 
-__all__ = ["VideoTask", "baseline_scores", "rollout_scores"]
+__all__ = ["VideoTask", "baseline_scores", "divergence", "rollout_scores"]
 
 _AT_ONCE = 16
 _LEAST = 1e-12
