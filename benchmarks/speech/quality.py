@@ -30,7 +30,7 @@ from statewise.speech.models.enhancer import Enhancer, enhance
 
 WORK = ROOT / "runs" / "benchmarks" / "speech"
 BASELINES = ("gating", "wiener")
-PEERS = ("logmmse", "rnnoise", "nsnet2", "dtln")
+PEERS = ("logmmse", "rnnoise", "nsnet2", "dtln", "gtcrn")
 NAMES = {
     "noisy": "noisy input",
     "gating": "spectral gating",
@@ -39,6 +39,7 @@ NAMES = {
     "rnnoise": "RNNoise",
     "nsnet2": "NSNet2",
     "dtln": "DTLN",
+    "gtcrn": "GTCRN",
     "frcrn-official": "FRCRN 13.1 M, official outputs",
 }
 GOAL = ("rnnoise", "logmmse")
@@ -203,7 +204,7 @@ def _summary(rows: list[dict[str, Any]], ours: list[str]) -> str:
     lines = []
     for name in ours:
         told = []
-        for peer in (*GOAL, "nsnet2", "dtln"):
+        for peer in (*GOAL, "nsnet2", "dtln", "gtcrn"):
             wins = sum(table[p, name][key] > table[p, peer][key] for p in parts for key in ("pesq", "si_sdr"))
             told.append(f"{NAMES[peer]} in {wins}")
         lines.append(
@@ -211,12 +212,38 @@ def _summary(rows: list[dict[str, Any]], ours: list[str]) -> str:
             + ", ".join(told)
             + "."
         )
+        whole = [{row["method"]: row for row in one} for one in (_of(rows, "voicebank"), _mean_of_mixes(rows))]
+        beaten = [
+            NAMES[peer]
+            for peer in PEERS
+            if all(one[name][key] > one[peer][key] for one in whole for key in ("pesq", "si_sdr"))
+        ]
+        lines.append(
+            "With the mixes as one set, the mean over their ratios, it is ahead by both measures on both sets of "
+            f"{', '.join(beaten) or 'none'}."
+        )
     return " ".join(lines)
+
+
+def _of(rows: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["set"] == part]
+
+
+def _mean_of_mixes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mean of each method over the mixes of all ratios, as rows of a set `mixes`."""
+    parts = [{row["method"]: row for row in _of(rows, f"mix{snr}")} for snr in sets.SNRS]
+    return [
+        first
+        | {"set": "mixes"}
+        | {key: float(np.mean([part[method][key] for part in parts])) for key in ("pesq", "stoi", "si_sdr")}
+        for method, first in parts[0].items()
+    ]
 
 
 def _report(rows: list[dict[str, Any]], ours: list[str], packages: dict[str, str]) -> Result:
     titles = {"voicebank": "VoiceBank+DEMAND, 14 test utterances of p232"}
     titles |= {f"mix{snr}": f"Test voices in coffee-shop and train noise at {snr} dB" for snr in sets.SNRS}
+    titles["mixes"] = "Test voices in coffee-shop and train noise, mean over 0, 5 and 10 dB"
     weights = {name: _digest(path) for name, path in pretrained.shipped().items()}
     return Result(
         benchmark="speech/quality",
@@ -232,7 +259,7 @@ def _report(rows: list[dict[str, Any]], ours: list[str], packages: dict[str, str
         }
         | {f"weights of {name}": f"sha256 {digest[:16]}" for name, digest in weights.items()},
         rows=tuple(rows),
-        tables=tuple(_table(rows, part, title) for part, title in titles.items()),
+        tables=tuple(_table([*rows, *_mean_of_mixes(rows)], part, title) for part, title in titles.items()),
         data=sets.fingerprints(),
         seeds=(0,),
     )

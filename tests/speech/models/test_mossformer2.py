@@ -53,7 +53,7 @@ def test_every_parameter_is_used():
 
 def test_attention_is_the_sum_over_groups_and_over_everything():
     torch.manual_seed(0)
-    layer = GatedAttention(4, 6, 3, Rotary(6)).double().eval()
+    layer = GatedAttention(4, 6, 3, Rotary(6), 0.1).double().eval()
     heads = torch.randn(1, 7, 4, 6, dtype=torch.float64)
     values = torch.randn(1, 7, 5, dtype=torch.float64)
     made = layer._attend(heads, values)

@@ -44,6 +44,8 @@ class MossFormer2Config:
     """Steps that attend to each other in full."""
     kernel: int = 16
     """Samples of a filter of the transform; it moves by half of that."""
+    dropout: float = 0.1
+    """Share of features and weights that are dropped in training; the published model's."""
     sample_rate: int = 8000
     """Samples per second."""
 
@@ -52,6 +54,7 @@ class MossFormer2Config:
         require(self.width >= 2 and self.width % 2 == 0, "width", self.width, "even, at least 2")
         require(self.kernel >= 2 and self.kernel % 2 == 0, "kernel", self.kernel, "even, at least 2")
         require(self.keys >= 2 and self.keys % 2 == 0, "keys", self.keys, "even, at least 2")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "from 0 to less than 1")
         for name in ("inner", "depth", "group", "sample_rate"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
@@ -60,7 +63,7 @@ class MossFormer2(Separator):
     """The separator: (B, N) to (B, S, N)."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "tiny": {"width": 64, "inner": 32, "keys": 32, "depth": 4, "group": 128},
+        "tiny": {"width": 64, "inner": 32, "keys": 32, "depth": 4, "group": 128, "dropout": 0.0},
         "small": {"width": 128, "inner": 64, "keys": 64, "depth": 8},
         "three-speakers": {"speakers": 3},
     }
@@ -74,9 +77,9 @@ class MossFormer2(Separator):
         self.position = nn.Parameter(torch.ones(1))
         rotary = Rotary(config.keys)
         self.attentions = nn.ModuleList(
-            GatedAttention(d, config.keys, config.group, rotary) for _ in range(config.depth)
+            GatedAttention(d, config.keys, config.group, rotary, config.dropout) for _ in range(config.depth)
         )
-        self.memories = nn.ModuleList(GatedMemory(d, config.inner) for _ in range(config.depth))
+        self.memories = nn.ModuleList(GatedMemory(d, config.inner, config.dropout) for _ in range(config.depth))
         self.norm, self.after = nn.LayerNorm(d, eps=1e-6), nn.GroupNorm(1, d, eps=1e-8)
         self.bend = nn.PReLU()
         self.split = nn.Conv1d(d, s * d, 1)

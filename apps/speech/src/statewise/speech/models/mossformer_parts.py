@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from statewise.core.ops.depthwise_conv import depthwise_conv
+
 __all__ = ["ConvModule", "GatedAttention", "GatedMemory", "Rotary"]
 
 TAPS = 17
 """Of the depthwise convolution behind every projection."""
 ROTATED = 32
 """Features of queries and keys that are rotated."""
-DROPOUT = 0.1
 ORDER = 20
 """Taps of the dilated memory to each side."""
 
@@ -36,15 +37,15 @@ class ScaleNorm(nn.Module):
 class ConvModule(nn.Module):
     """Norm, linear map, SiLU, plus a depthwise convolution of it: (B, L, D) to (B, L, D')."""
 
-    def __init__(self, inputs: int, outputs: int, norm: nn.Module) -> None:
+    def __init__(self, inputs: int, outputs: int, norm: nn.Module, dropout: float) -> None:
         super().__init__()
         self.norm, self.linear = norm, nn.Linear(inputs, outputs)
         self.conv = nn.Conv1d(outputs, outputs, TAPS, padding=TAPS // 2, groups=outputs, bias=False)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.silu(self.linear(self.norm(x)))
-        return self.dropout(x + self.conv(x.transpose(1, 2)).transpose(1, 2))
+        return self.dropout(x + _filtered(x, self.conv.weight[:, 0]))
 
 
 class Rotary(nn.Module):
@@ -83,17 +84,18 @@ class GatedAttention(nn.Module):
         keys: K.
         group: G.
         rotary: shared by all blocks.
+        dropout: of projections and of the weights within groups.
     """
 
-    def __init__(self, width: int, keys: int, group: int, rotary: Rotary) -> None:
+    def __init__(self, width: int, keys: int, group: int, rotary: Rotary, dropout: float) -> None:
         super().__init__()
         self.group, self.rotary = group, rotary
-        self.hidden = ConvModule(width, 4 * width, ScaleNorm(width))
-        self.keys = ConvModule(width, keys, ScaleNorm(width))
+        self.hidden = ConvModule(width, 4 * width, ScaleNorm(width), dropout)
+        self.keys = ConvModule(width, keys, ScaleNorm(width), dropout)
         self.gain = nn.Parameter(0.02 * torch.randn(4, keys))
         self.offset = nn.Parameter(torch.zeros(4, keys))
-        self.out = ConvModule(2 * width, width, ScaleNorm(2 * width))
-        self.dropout = nn.Dropout(DROPOUT)
+        self.out = ConvModule(2 * width, width, ScaleNorm(2 * width), dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         delayed, rest = x.chunk(2, dim=-1)
@@ -124,14 +126,15 @@ class GatedMemory(nn.Module):
     Args:
         width: D.
         inner: E.
+        dropout: of its projections.
     """
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
         self.narrow = nn.Linear(width, inner)
         self.bend = nn.PReLU()
         self.before, self.after = nn.LayerNorm(inner), nn.LayerNorm(inner)
-        self.u, self.v = (ConvModule(inner, inner, nn.LayerNorm(inner)) for _ in range(2))
+        self.u, self.v = (ConvModule(inner, inner, nn.LayerNorm(inner), dropout) for _ in range(2))
         self.memory = _DilatedMemory(inner)
         self.widen = nn.Linear(inner, width)
 
@@ -156,9 +159,20 @@ class _DilatedMemory(nn.Module):
         self.bends = nn.ModuleList(nn.PReLU(width) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        p = self.project(F.relu(self.hidden(x))).transpose(1, 2)
-        seen, out = p, p
-        for filtered, norm, bend in zip(self.filters, self.norms, self.bends, strict=True):
-            out = bend(norm(filtered(seen)))
-            seen = torch.cat([out, seen], dim=1)
-        return x + out.transpose(1, 2)
+        seen = out = self.project(F.relu(self.hidden(x)))
+        for i, (conv, norm, bend) in enumerate(zip(self.filters, self.norms, self.bends, strict=True)):
+            # output e reads the inputs e (i + 1) to e (i + 1) + i
+            parts = [_filtered(seen[..., j :: i + 1], conv.weight[:, j], 2**i) for j in range(i + 1)]
+            out = bend(norm(sum(parts).transpose(1, 2))).transpose(1, 2)
+            seen = torch.cat([out, seen], dim=2)
+        return x + out
+
+
+def _filtered(x: Tensor, taps: Tensor, dilation: int = 1) -> Tensor:
+    """Each feature of x (B, L, D) filtered by its own odd number of taps (D, T), centred; zero outside."""
+    half = taps.shape[1] // 2
+    length, more = x.shape[1], -x.shape[1] % dilation
+    # the steps of each phase side by side, as features of their own, and room for what looks ahead
+    x = F.pad(x, (0, 0, 0, more + half * dilation)).unflatten(1, (-1, dilation)).flatten(2)
+    y, _ = depthwise_conv(x, taps.t().repeat(1, dilation))
+    return y[:, half:].unflatten(2, (dilation, -1)).flatten(1, 2)[:, :length]
