@@ -302,8 +302,26 @@ def test_what_standardises_is_frozen_when_the_agent_is_judged():
     assert all(torch.equal(before[name], value) for name, value in made.state_dict().items())
 
 
-def test_a_restored_learner_goes_on_bit_for_bit_the_replay_too():
-    spec, config = EnvironmentSpec(id="catch", options={"balls": 1}), DramaTraining(**TINY)
+def test_actor_and_critic_read_the_decoded_picture_where_asked():
+    spec, config = EnvironmentSpec(id="catch", options={"balls": 1}), DramaTraining(**TINY, reads="picture")
+    learner = Drama(config, spec, seed=0)
+    net = learner.net
+    z = torch.nn.functional.one_hot(torch.arange(4).repeat(3, 1), 4).float().flatten(-2)
+    d = torch.randn(3, net.config.world.width)
+    features = net.features(z, d)
+    assert torch.equal(features, torch.cat([net.world.decode(z), d], -1))
+    assert net.logits(features).shape == (3, 3)
+    for _ in range(2):
+        learner.advance()
+    assert learner.updates == 1
+    learner.close()
+    with pytest.raises(ConfigError, match="latent or picture"):
+        Drama(DramaTraining(**TINY, reads="frame"), spec, seed=0)
+
+
+@pytest.mark.parametrize("reads", ["latent", "picture"])
+def test_a_restored_learner_goes_on_bit_for_bit_the_replay_too(reads: str):
+    spec, config = EnvironmentSpec(id="catch", options={"balls": 1}), DramaTraining(**TINY, reads=reads)
     straight, broken = (Drama(config, spec, seed=1) for _ in range(2))
     for _ in range(4):
         straight.advance()
@@ -356,6 +374,21 @@ def test_a_world_model_learns_what_an_action_does():
     right = (foreseen[:, :-1].argmax(-1) == torch.from_numpy(place[:, 1:])).float().mean().item()
     assert losses[-1] < 0.2 * losses[0]
     assert right > 0.9
+
+
+def test_free_bits_of_the_encoder_do_not_keep_the_prior_from_learning():
+    """With much to spare for the latents, what is foreseen is trained all the same, and only that."""
+    torch.manual_seed(0)
+    gradients = {}
+    for name, bits in {"both": 1e3, "encoder": 0.0}.items():
+        world = WorldModel(
+            WorldConfig(observation=(8, 8, 1), actions=2, **SMALL, free_bits=bits, representation_free_bits=1e3)
+        )
+        window = torch.rand(2, 5, 64), torch.eye(2)[torch.tensor([[0, 1, 0, 1, 1]] * 2)], torch.zeros(2, 5)
+        world.loss(*window, torch.zeros(2, 5, dtype=torch.bool), torch.zeros(2, 5, dtype=torch.bool)).total.backward()
+        gradients[name] = world.prior.weight.grad
+    assert gradients["both"] is None or not gradients["both"].any()
+    assert gradients["encoder"].abs().sum() > 0
 
 
 def test_small_pictures_have_an_mlp_and_large_ones_convolutions():

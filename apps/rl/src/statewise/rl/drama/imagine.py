@@ -71,7 +71,7 @@ def prefill(
 def dream(network: DramaNetwork, z: Tensor, d: Tensor, state: Any, *, horizon: int, discount: float) -> Dream:
     """Imagine H steps with the present policy, from `prefill`."""
     world, actions = network.world, network.config.world.actions
-    features, chosen, foreseen = [torch.cat([z, d], -1)], [], []
+    features, chosen, foreseen = [network.features(z, d)], [], []
     for _ in range(horizon):
         logits = network.logits(features[-1])
         action = torch.multinomial(logits.softmax(-1), 1)[:, 0]
@@ -79,7 +79,7 @@ def dream(network: DramaNetwork, z: Tensor, d: Tensor, state: Any, *, horizon: i
         z = draw(world.foresee(d)).flatten(-2)
         chosen.append(action)
         foreseen.append(d)
-        features.append(torch.cat([z, d], -1))
+        features.append(network.features(z, d))
     ahead = torch.stack(foreseen, 1)
     proceed = discount * (1 - torch.sigmoid(world.end(ahead)[..., 0]))
     reward = world.twohot.decode(world.reward(ahead))

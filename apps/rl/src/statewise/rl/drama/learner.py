@@ -51,6 +51,8 @@ class DramaTraining:
     """Units of the actor's hidden layers."""
     critic: tuple[int, ...] = (128, 128)
     """Units of the critic's hidden layers."""
+    reads: str = "latent"
+    """What actor and critic see: the latent, or the picture that it decodes to."""
     steps: int = 20_000
     """Environment steps of a run."""
     environments: int = 4
@@ -365,4 +367,4 @@ def network_config(config: DramaTraining, interface: Interface) -> DramaConfig:
         if config.memory != "mamba2" and "settings" not in config.world:
             values["settings"] = {}
     world = from_dict(WorldConfig, values, where="model drama, world")
-    return DramaConfig(world=world, actor=config.actor, critic=config.critic)
+    return DramaConfig(world=world, actor=config.actor, critic=config.critic, reads=config.reads)

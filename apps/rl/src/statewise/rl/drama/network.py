@@ -1,7 +1,9 @@
 """World model, actor and critic as one network: what a Drama run saves.
 
 The actor and the critic read [z_t, d_{t-1}]: what is seen now and what the backbone made of everything
-before.
+before. In place of z_t they can read the picture that it decodes to: a latent is a code without neighbours,
+and where something is has to be learnt place by place from it, which on small pictures takes many times the
+imagined steps (reading pictures: Micheli et al., "Transformers are Sample-Efficient World Models", 2023).
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ class DramaConfig:
     """Units of the actor's hidden layers."""
     critic: tuple[int, ...] = field(default=(128, 128))
     """Units of the critic's hidden layers."""
+    reads: str = "latent"
+    """What actor and critic see: the latent as in the paper, or the decoded picture."""
 
     def __post_init__(self) -> None:
+        require(self.reads in ("latent", "picture"), "reads", self.reads, "latent or picture")
         for name in ("actor", "critic"):
             sizes = getattr(self, name)
             require(bool(sizes) and min(sizes) > 0, name, sizes, "at least one layer of at least 1 unit")
@@ -43,7 +48,8 @@ class DramaNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.world = WorldModel(config.world)
-        features = config.world.latent + config.world.width
+        seen = config.world.pixels if config.reads == "picture" else config.world.latent
+        features = seen + config.world.width
         self.standardiser = Standardiser(features)
         self.actor = _mlp(features, config.actor, config.world.actions)
         self.critic = _mlp(features, config.critic, self.world.twohot.bins)
@@ -51,8 +57,13 @@ class DramaNetwork(nn.Module):
         self.slow_critic.load_state_dict(self.critic.state_dict())
         self.slow_critic.requires_grad_(False)
 
+    def features(self, z: Tensor, d: Tensor) -> Tensor:
+        """What actor and critic read of z (..., V C) and d (..., D) before it: (..., F)."""
+        seen = self.world.decode(z) if self.config.reads == "picture" else z
+        return torch.cat([seen, d], -1)
+
     def logits(self, features: Tensor) -> Tensor:
-        """The policy on features (..., V C + D): (..., A)."""
+        """The policy on features (..., F): (..., A)."""
         return self.actor(self.standardiser(features))
 
     def begin(self, count: int) -> tuple[Any, Tensor]:

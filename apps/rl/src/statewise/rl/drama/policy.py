@@ -53,7 +53,7 @@ class DramaActor(Actor):
             self.d = torch.where(rows[:, None], d, self.d)
         chances = network.world.encode(torch.from_numpy(self.interface.flat(observation)))
         z = self._latent(chances).flatten(-2)
-        logits = network.logits(torch.cat([z, self.d], -1))
+        logits = network.logits(network.features(z, self.d))
         if self.greedy:
             action = logits.argmax(-1)
         else:

@@ -79,9 +79,11 @@ class WorldConfig:
     hidden: int = 128
     """Units of the heads of reward and end."""
     free_bits: float = 1.0
-    """Least divergence that counts, of the mean over batch and time."""
+    """Least divergence that trains what is foreseen, of the mean over batch and time."""
     representation: float = 0.1
     """Weight of the divergence that trains the encoder."""
+    representation_free_bits: float = 1.0
+    """Least divergence that trains the encoder."""
 
     def __post_init__(self) -> None:
         for name in ("actions", "variables", "classes", "channels", "width", "depth", "hidden"):
@@ -234,7 +236,9 @@ class WorldModel(nn.Module):
         representation = divergence(found, ahead.detach())[follows].mean()
         total = picture + rewards + ends
         total = total + dynamics.clamp(min=config.free_bits)
-        total = total + config.representation * representation.clamp(min=config.free_bits)
+        total = total + config.representation * representation.clamp(
+            min=config.representation_free_bits
+        )
         return WorldLoss(total, picture, rewards, ends, dynamics)
 
     def _decoded(self, z: Tensor) -> Tensor:
