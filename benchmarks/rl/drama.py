@@ -23,7 +23,7 @@ from statewise.rl.statistics import bootstrap_interval, iqm
 NAME = "rl/drama"
 GAME = EnvironmentSpec(id="catch")
 SEEDS = (0, 1, 2)
-STEPS, TRAIN_EVERY, EPISODES = 10_000, 4, 20
+STEPS, EPISODES = 10_000, 20
 OURS: dict[str, dict[str, Any]] = {"drama": {}, "drama, experience drawn evenly": {"uniform": True}}
 ATARI = {
     "n_steps": 128,
@@ -47,8 +47,9 @@ PEERS = {"stable-baselines3 PPO, as for Atari": ATARI, "stable-baselines3 PPO, a
 
 PROTOCOL = {
     "game": "`catch`, 16 x 16 pixels: five balls, drifting and bouncing; return -5 to 5",
-    "drama": f"the preset small for {STEPS:,} steps in 4 environments, one update of world model, actor and "
-    f"critic every {TRAIN_EVERY} steps after 1,000 random ones; the last weights, greedy",
+    "drama": f"the preset small: {STEPS:,} steps in 2 environments, the first 1,000 random; then an update "
+    "of the world model every 2 steps, and of actor and critic too after three tenths; the last weights, "
+    "greedy",
     "peers": "settings of rl-zoo3 for Atari and for CartPole, 8 environments, the last four frames stacked, "
     "an MLP policy since the convolutions of its CNN policy want 36 x 36 pixels; as many steps, the last "
     "weights, greedy",
@@ -76,7 +77,7 @@ def played(method: str, seed: int) -> dict[str, Any]:
     begun = time.process_time()
     size = 0
     if method in OURS:
-        settings = Drama.presets["small"] | {"steps": STEPS, "train_every": TRAIN_EVERY} | OURS[method]
+        settings = Drama.presets["small"] | {"steps": STEPS} | OURS[method]
         config = DramaTraining(**settings)
         learner = Drama(config, GAME, seed)
         while learner.steps < STEPS:

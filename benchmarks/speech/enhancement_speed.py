@@ -190,7 +190,8 @@ def report(
         summary=(
             f"On one thread frcrn-tiny-causal takes {tiny['real_time_factor']:.3f} CPU seconds per second of "
             f"sound and the model of 128 channels {large['real_time_factor']:.2f}. A file of an hour needs "
-            f"{memory[-1]['above']:.0f} MB above the loaded process, one of a minute {memory[-2]['above']:.0f} MB."
+            f"{memory[-1]['above']:.0f} MB above the loaded process, one of a minute "
+            f"{memory[-2]['above']:.0f} MB."
         ),
         versions=versions("statewise-core", "statewise-speech", "torch", "onnxruntime"),
         protocol={
@@ -198,7 +199,7 @@ def report(
             "factor": f"CPU time, {SECONDS:.0f} s of noise at once, the best of {ROUNDS} rounds in which all "
             "models take turns in one process (one round for 128 channels)",
             "block": f"CPU time of {BLOCKS} blocks, PyTorch and ONNX in turn",
-            "memory": "resident memory of a process of its own that has loaded the weights, and its peak during "
+            "memory": "resident memory of a process of its own that has loaded the weights, and its peak in "
             "`speech enhance` thereafter; 16 kHz, one channel (Linux)",
         },
         rows=(*factors, *latencies, *memory),

@@ -212,15 +212,17 @@ def _summary(rows: list[dict[str, Any]], ours: list[str]) -> str:
             + ", ".join(told)
             + "."
         )
-        whole = [{row["method"]: row for row in one} for one in (_of(rows, "voicebank"), _mean_of_mixes(rows))]
+        whole = [
+            {row["method"]: row for row in one} for one in (_of(rows, "voicebank"), _mean_of_mixes(rows))
+        ]
         beaten = [
             NAMES[peer]
             for peer in PEERS
             if all(one[name][key] > one[peer][key] for one in whole for key in ("pesq", "si_sdr"))
         ]
         lines.append(
-            "With the mixes as one set, the mean over their ratios, it is ahead by both measures on both sets of "
-            f"{', '.join(beaten) or 'none'}."
+            "With the mixes as one set, the mean over their ratios, it is ahead by both measures on both "
+            f"sets of {', '.join(beaten) or 'none'}."
         )
     return " ".join(lines)
 

@@ -381,11 +381,10 @@ def test_free_bits_of_the_encoder_do_not_keep_the_prior_from_learning():
     torch.manual_seed(0)
     gradients = {}
     for name, bits in {"both": 1e3, "encoder": 0.0}.items():
-        world = WorldModel(
-            WorldConfig(observation=(8, 8, 1), actions=2, **SMALL, free_bits=bits, representation_free_bits=1e3)
-        )
-        window = torch.rand(2, 5, 64), torch.eye(2)[torch.tensor([[0, 1, 0, 1, 1]] * 2)], torch.zeros(2, 5)
-        world.loss(*window, torch.zeros(2, 5, dtype=torch.bool), torch.zeros(2, 5, dtype=torch.bool)).total.backward()
+        free = {"free_bits": bits, "representation_free_bits": 1e3}
+        world = WorldModel(WorldConfig(observation=(8, 8, 1), actions=2, **SMALL, **free))
+        action, never = torch.eye(2)[torch.tensor([[0, 1, 0, 1, 1]] * 2)], torch.zeros(2, 5, dtype=torch.bool)
+        world.loss(torch.rand(2, 5, 64), action, torch.zeros(2, 5), never, never).total.backward()
         gradients[name] = world.prior.weight.grad
     assert gradients["both"] is None or not gradients["both"].any()
     assert gradients["encoder"].abs().sum() > 0

@@ -139,13 +139,18 @@ class Drama:
     family: ClassVar[str] = "drama"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "small": {
-            # surer latents with more to say: a ball of one pixel is found sooner
-            "world": {"contrast": 3.0, "free_bits": 4.0},
-            "rate": 3e-3,
+            # surer latents with more to say: a ball of one pixel is found sooner, and foreseen all the same
+            "world": {"contrast": 3.0, "free_bits": 0.0, "representation_free_bits": 4.0},
+            "reads": "picture",
+            "steps": 10_000,
+            "environments": 2,
+            "train_every": 2,
+            "world_alone": 0.3,
             "batch": 16,
             "length": 16,
-            "train_every": 8,
-            "world_alone": 0.3,
+            "rate": 3e-3,
+            "behaviour_rate": 1e-3,
+            "entropy": 1e-2,
         },
         "paper": {
             "world": {

@@ -236,9 +236,7 @@ class WorldModel(nn.Module):
         representation = divergence(found, ahead.detach())[follows].mean()
         total = picture + rewards + ends
         total = total + dynamics.clamp(min=config.free_bits)
-        total = total + config.representation * representation.clamp(
-            min=config.representation_free_bits
-        )
+        total = total + config.representation * representation.clamp(min=config.representation_free_bits)
         return WorldLoss(total, picture, rewards, ends, dynamics)
 
     def _decoded(self, z: Tensor) -> Tensor:

@@ -79,7 +79,9 @@ class MossFormer2(Separator):
         self.attentions = nn.ModuleList(
             GatedAttention(d, config.keys, config.group, rotary, config.dropout) for _ in range(config.depth)
         )
-        self.memories = nn.ModuleList(GatedMemory(d, config.inner, config.dropout) for _ in range(config.depth))
+        self.memories = nn.ModuleList(
+            GatedMemory(d, config.inner, config.dropout) for _ in range(config.depth)
+        )
         self.norm, self.after = nn.LayerNorm(d, eps=1e-6), nn.GroupNorm(1, d, eps=1e-8)
         self.bend = nn.PReLU()
         self.split = nn.Conv1d(d, s * d, 1)
