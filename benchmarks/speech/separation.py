@@ -6,14 +6,14 @@ in all.
 
 from __future__ import annotations
 
-import csv
 import time
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.results import ROOT, Column, Data, Ledger, Result, Table, data_file, publish, versions
+from benchmarks.results import ROOT, Column, Ledger, Result, Table, publish, versions
+from benchmarks.speech import sets
 from statewise.core.train import FitConfig, Run, fit, seeded
 from statewise.speech.corpus import FULL, Clip, Corpus, read_corpus
 from statewise.speech.losses import si_snr
@@ -79,7 +79,7 @@ def main() -> None:
 
 def corpora() -> dict[str, Corpus]:
     """The recordings of the speakers who train, choose and test."""
-    root = data_file("speech/manifest.csv").parent
+    root = sets.folder()
     own = {part: read_corpus([root / part / "clean"], sample_rate=RATE).clean
            for part in ("train", "valid", "test", "extra")}  # fmt: skip
     readers = sorted({clip.group for clip in own["extra"] if clip.group.startswith("libri")})
@@ -203,7 +203,7 @@ def report(rows: list[dict[str, Any]], minutes: list[dict[str, Any]], facts: dic
             "sizes": f"{speakers['train']} speakers and {facts['hours']} hours train, "
             f"{speakers['validation']} speakers choose, {speakers['test']} test"
         },
-        data=fingerprints(),
+        data=sets.fingerprints(("test/clean", "valid/clean")),
         seeds=(0,),
         rows=(*rows, *minutes, facts),
         tables=(
@@ -239,14 +239,6 @@ def report(rows: list[dict[str, Any]], minutes: list[dict[str, Any]], facts: dic
             ),
         ),
     )
-
-
-def fingerprints() -> tuple[Data, ...]:
-    """The files, from the manifest of the data, those of a folder as one."""
-    with open(data_file("speech/manifest.csv"), encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["path"].startswith(("test/clean", "valid/clean"))]
-    facts = ("sha256", "origin", "licence")
-    return tuple(Data(file=row["path"], **{name: row[name] for name in facts}) for row in rows)
 
 
 if __name__ == "__main__":

@@ -57,9 +57,8 @@ def official(name: str) -> Path:
     return folder() / "vb_p232" / "frcrn_official" / f"{name}.flac"
 
 
-def fingerprints() -> tuple[Data, ...]:
-    """The files, from the manifest of the data."""
-    wanted = ("vb_p232/", "test/")
+def fingerprints(wanted: tuple[str, ...] = ("vb_p232/", "test/")) -> tuple[Data, ...]:
+    """The files whose paths begin so, from the manifest of the data."""
     with open(data_file("speech/manifest.csv"), encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["path"].startswith(wanted)]
     facts = ("sha256", "origin", "licence")
