@@ -2,8 +2,8 @@
 
 The actor and the critic read [z_t, d_{t-1}]: what is seen now and what the backbone made of everything
 before. In place of z_t they can read the picture that it decodes to: a latent is a code without neighbours,
-and where something is has to be learnt place by place from it, which on small pictures takes many times the
-imagined steps (reading pictures: Micheli et al., "Transformers are Sample-Efficient World Models", 2023).
+from which where something is has to be learnt place by place. Reading pictures: Micheli et al.,
+"Transformers are Sample-Efficient World Models", 2023.
 """
 
 from __future__ import annotations
