@@ -11,6 +11,7 @@ plus i; at scale 1 the images are those of the published data sets byte for byte
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from PIL import Image, ImageDraw
 from statewise.core.config import require
 from statewise.core.errors import DataError
 
-__all__ = ["ArrowConfig", "arrow_arrays", "arrows", "write_arrows"]
+__all__ = ["ArrowConfig", "Scene", "arrow_arrays", "arrows", "scenes", "write_arrows"]
 
 CLASSES = ("misses", "points")
 _MARGIN = 30.0
@@ -49,13 +50,35 @@ class ArrowConfig:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What one image shows; lengths in pixels, places (x, y) from the upper left corner."""
+
+    points: bool
+    """Whether the arrow points at the disc."""
+    centre: tuple[float, float]
+    """The middle of the arrow."""
+    angle: float
+    """The arrow's direction in radians, from the x axis towards the y axis, which runs down."""
+    length: int
+    """Of the arrow."""
+    width: int
+    """Of its lines."""
+    disc: tuple[float, float]
+    """The middle of the disc."""
+    radius: float
+    """Of the disc."""
+
+
+def scenes(config: ArrowConfig) -> Iterator[Scene]:
+    """What the images of a set show, in order, without end."""
+    first = int(np.random.default_rng(config.seed).integers(2**62))
+    return (_scene(config, np.random.default_rng(first + index)) for index in itertools.count())
+
+
 def arrows(config: ArrowConfig) -> Iterator[tuple[Image.Image, int]]:
     """The images of a set in order, with their labels, without end."""
-    first = int(np.random.default_rng(config.seed).integers(2**62))
-    index = 0
-    while True:
-        yield _drawn(config, np.random.default_rng(first + index))
-        index += 1
+    return ((_drawn(config.size, scene), int(scene.points)) for scene in scenes(config))
 
 
 def arrow_arrays(config: ArrowConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,25 +108,37 @@ def write_arrows(out: Path, *, count: int, size: int, scale: float, seed: int) -
     return counts[0], counts[1]
 
 
-def _drawn(config: ArrowConfig, rng: np.random.Generator) -> tuple[Image.Image, int]:
-    """One image; the order of the draws is part of the data set."""
+def _scene(config: ArrowConfig, rng: np.random.Generator) -> Scene:
+    """One scene; the order of the draws is part of the data set."""
     scale, margin = config.scale, config.scale * _MARGIN
     points = bool(rng.random() < 0.5)
     length = int(scale * (_LENGTH[0] + (_LENGTH[1] - _LENGTH[0]) * rng.random()))
     width = max(1, int(scale * (_WIDTH[0] + (_WIDTH[1] - _WIDTH[0]) * rng.random())))
     room = config.size - 2 * margin
-    tail = room * rng.random(), room * rng.random()
+    centre = room * rng.random(), room * rng.random()
     radius = scale * (_RADIUS[0] + (_RADIUS[1] - _RADIUS[0]) * rng.random())
     # the disc is drawn at least two radii away along each axis, around the border if need be
-    disc = [at + 2 * radius + (room - 4 * radius) * rng.random() for at in tail]
+    disc = [at + 2 * radius + (room - 4 * radius) * rng.random() for at in centre]
     disc = [at - room if at > room else at for at in disc]
-    angle = _angle(points, radius, disc[0] - tail[0], disc[1] - tail[1], rng.random())
-    image = Image.new("RGB", (config.size, config.size), "white")
+    angle = _angle(points, radius, disc[0] - centre[0], disc[1] - centre[1], rng.random())
+    return Scene(
+        points=points,
+        centre=(centre[0] + margin, centre[1] + margin),
+        angle=angle,
+        length=length,
+        width=width,
+        disc=(disc[0] + margin, disc[1] + margin),
+        radius=radius,
+    )
+
+
+def _drawn(size: int, scene: Scene) -> Image.Image:
+    image = Image.new("RGB", (size, size), "white")
     draw = ImageDraw.Draw(image)
-    _arrow(draw, (tail[0] + margin, tail[1] + margin), angle, length, width)
-    x, y = disc[0] + margin, disc[1] + margin
+    _arrow(draw, scene)
+    (x, y), radius = scene.disc, scene.radius
     draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill="black")
-    return image, int(points)
+    return image
 
 
 def _angle(points: bool, radius: float, dx: float, dy: float, share: float) -> float:
@@ -118,15 +153,13 @@ def _angle(points: bool, radius: float, dx: float, dy: float, share: float) -> f
     return towards + half + (2 * math.pi - 2 * half) * share
 
 
-def _arrow(
-    draw: ImageDraw.ImageDraw, centre: tuple[float, float], angle: float, length: int, width: int
-) -> None:
+def _arrow(draw: ImageDraw.ImageDraw, scene: Scene) -> None:
+    (x, y), angle, length = scene.centre, scene.angle, scene.length
     half = length // 2
-    x, y = centre
     tip = x + half * math.cos(angle), y + half * math.sin(angle)
     tail = x - half * math.cos(angle), y - half * math.sin(angle)
-    draw.line([tail, tip], fill="black", width=width)
+    draw.line([tail, tip], fill="black", width=scene.width)
     stroke = length // 2.5
     for turn in (0.5, -0.5):
         end = tip[0] - stroke * math.cos(angle + turn), tip[1] - stroke * math.sin(angle + turn)
-        draw.line([end, tip], fill="black", width=width)  # wide lines differ by their direction
+        draw.line([end, tip], fill="black", width=scene.width)  # wide lines differ by their direction
