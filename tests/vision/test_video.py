@@ -21,11 +21,11 @@ from statewise.vision.video.api import evaluate_video, load_video, predict_video
 from statewise.vision.video.clips import open_clips, read_clip
 from statewise.vision.video.metrics import frame_scores
 from statewise.vision.video.models import VIDEO_MODELS, build_video
-from statewise.vision.video.models.frame_model import rollout
+from statewise.vision.video.models.frame_model import followed, rollout
 from statewise.vision.video.models.pfgnet import PeripheralMixer, frequencies
 from statewise.vision.video.moving import moving_clips
 from statewise.vision.video.settings import VideoSettings
-from statewise.vision.video.task import baseline_scores
+from statewise.vision.video.task import VideoTask, baseline_scores, divergence
 
 SMALL = {
     "convs5": {"d_model": 6, "d_state": 8, "depth": 2},
@@ -86,6 +86,31 @@ def test_a_rollout_feeds_its_own_frames_back():
     for t in range(3):
         by_hand = torch.cat([by_hand, model(by_hand)[0][:, -1:]], 1)
         torch.testing.assert_close(found[:, t], by_hand[:, -1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(VIDEO_MODELS))
+def test_forcing_all_frames_or_those_given(name: str):
+    """Forced by all, the loss is that of the next frames; by those given, that of a rollout behind them."""
+    clips = np.random.default_rng(0).integers(256, size=(2, 6, 1, 8, 8), dtype=np.uint8)
+    model, some = small(name), np.arange(2)
+    batch = torch.from_numpy(clips).float() / 255
+    by_next = divergence(model(batch[:, :-1])[0], batch[:, 1:]).mean()
+    shown = model(batch[:, :4])[0]
+    by_rollout = divergence(
+        torch.cat([shown[:, :3], rollout(model, batch[:, :4], 2)], 1), batch[:, 1:]
+    ).mean()
+    for forcing, wanted in (("all", by_next), ("given", by_rollout)):
+        task = VideoTask(model, clips, some, some, 4, forcing)
+        loss = task.loss(model, task.batch(torch.arange(2)))
+        torch.testing.assert_close(loss, wanted, rtol=0, atol=1e-6)
+
+
+def test_gradients_pass_through_the_frames_that_are_fed_back():
+    model, seen = small("convs5"), torch.rand(1, 3, 1, 8, 8, requires_grad=True)
+    predicted, state = model(seen)
+    (wanted,) = torch.autograd.grad(model(predicted[:, -1:], state)[0].sum(), seen)
+    (found,) = torch.autograd.grad(followed(model, seen, 2)[:, -1].sum(), seen)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-7)
 
 
 @torch.no_grad()

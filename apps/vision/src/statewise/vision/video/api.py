@@ -111,7 +111,7 @@ def train_video(
         keep_settings(run, settings, fingerprint=digest)
     with seeded(settings.seed):
         network = build_video(settings.model, channels=shape.channels)
-    task = VideoTask(network, clips, parts[0], parts[1], given)
+    task = VideoTask(network, clips, parts[0], parts[1], given, settings.forcing)
     fit(task, _fit_config(settings, len(parts[0])), run, progress=_ticker(settings.model, progress))
     video = VideoModel(model=name, network=network.eval(), shape=shape, given=given, frames=settings.frames)
     save_model(

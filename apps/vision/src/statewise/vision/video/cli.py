@@ -37,6 +37,7 @@ def train(
     model: str = "convs5-nano",
     frames: Count = 20,
     given: int | None = None,
+    forcing: Literal["given", "all"] = "given",
     size: str | None = None,
     channels: int | None = None,
     batch_size: Count = 8,
@@ -60,6 +61,7 @@ def train(
         model: one of `vision video models`, with its size.
         frames: Frames per training clip; longer clips are cut into pieces.
         given: Frames shown before a prediction; by default half.
+        forcing: Feed in training the frames given, then the predictions; or all true frames, in parallel.
         size: Pixels a side, or HEIGHTxWIDTH, multiples of 4; by default those of the clips, at most 64.
         channels: Channels that all frames are brought to.
         batch_size: Clips per step.
@@ -84,6 +86,7 @@ def train(
             model=model,
             frames=frames,
             given=given,
+            forcing=forcing,
             size=size,
             channels=channels,
             batch_size=batch_size,

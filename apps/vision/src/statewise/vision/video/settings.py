@@ -28,6 +28,8 @@ class VideoSettings:
     """Frames per training clip; longer clips are cut into pieces."""
     given: int | None = None
     """Frames that an evaluation shows before it asks for the rest; None: half."""
+    forcing: Literal["given", "all"] = "given"
+    """True frames that training feeds: those given, then predictions; or all, in parallel over time."""
     size: str | None = None
     """Pixels a side, or `HEIGHTxWIDTH`; None: that of the clips, at most 64, a multiple of 4."""
     channels: int | None = None

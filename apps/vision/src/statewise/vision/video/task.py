@@ -1,27 +1,33 @@
-"""Next-frame prediction for the shared loop: all frames of a clip at once, each from the true ones before it.
+"""Prediction of frames for the shared loop: each from the true ones before it, or further ahead.
+
+Teacher-forced on all frames, a network never meets its own errors, and in a rollout they grow from frame to
+frame until it is worse than the mean frame. Teacher-forced on the frames that are given, it learns with its
+own predictions fed back behind them, as it will be used, and grows vague where it cannot know.
 
 Letters: n clips, B batch, T frames, C channels, Y and X pixels.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from statewise.vision.video.metrics import frame_scores
-from statewise.vision.video.models.frame_model import FrameModel, rollout
+from statewise.vision.video.models.frame_model import FrameModel, followed, rollout
 
-__all__ = ["VideoTask", "baseline_scores", "divergence", "rollout_scores"]
+__all__ = ["Forcing", "VideoTask", "baseline_scores", "divergence", "rollout_scores"]
 
+Forcing = Literal["given", "all"]
+"""Which true frames a network is fed in training."""
 _AT_ONCE = 16
 _LEAST = 1e-12
 
 
 class VideoTask:
-    """The divergence of the next frame; chosen by the error of a rollout.
+    """The divergence of the frames to come; chosen by the error of a rollout.
 
     Args:
         model: predicts frames.
@@ -29,16 +35,23 @@ class VideoTask:
         train: indices that train.
         validation: indices that choose the weights.
         given: frames that a rollout is shown.
+        forcing: feed the true frames given, then those predicted; or all true frames, in parallel over time.
     """
 
     monitor = "val_mse"
 
     def __init__(
-        self, model: FrameModel, clips: np.ndarray, train: np.ndarray, validation: np.ndarray, given: int
+        self,
+        model: FrameModel,
+        clips: np.ndarray,
+        train: np.ndarray,
+        validation: np.ndarray,
+        given: int,
+        forcing: Forcing = "given",
     ) -> None:
         self.network = model
         self.model: nn.Module = model
-        self.clips, self.given, self._validation = clips, given, validation
+        self.clips, self.given, self.forcing, self._validation = clips, given, forcing, validation
         self._train = torch.from_numpy(train)
 
     @property
@@ -49,7 +62,8 @@ class VideoTask:
         return torch.from_numpy(self.clips[self._train[indices].numpy()]).float() / 255
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
-        predicted, _ = model(batch[:, :-1])
+        count = batch.shape[1] - self.given if self.forcing == "given" else 1
+        predicted = followed(model, batch[:, : batch.shape[1] - count], count)
         return divergence(predicted.float(), batch[:, 1:]).mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from statewise.core.config import require
 
-__all__ = ["FrameConfig", "FrameModel", "rollout"]
+__all__ = ["FrameConfig", "FrameModel", "followed", "rollout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +83,21 @@ class CodedFrameModel(FrameModel):
         return torch.sigmoid(self.decoder(y.flatten(0, 1))).unflatten(0, batch), state
 
 
-@torch.no_grad()
-def rollout(model: FrameModel, seen: Tensor, count: int) -> Tensor:
-    """Go on from what was seen, each predicted frame fed back: (B, T, C, Y, X) to (B, count, C, Y, X).
+def followed(model: nn.Module, seen: Tensor, count: int) -> Tensor:
+    """The frames after those seen but the first, then `count - 1` more, each predicted frame fed back.
 
-    The frames seen are taken in parallel, those to come one at a time with a state of constant size.
+    (B, T, C, Y, X) to (B, T + count - 1, C, Y, X). The frames seen are taken in parallel, those to come one
+    at a time with a state of constant size. Gradients pass through the frames that are fed back.
     """
     predicted, state = model(seen)
-    frame = predicted[:, -1]
-    frames = [frame]
+    frames = [predicted]
     for _ in range(count - 1):
-        frame, state = model.step(frame, state)
-        frames.append(frame)
-    return torch.stack(frames, 1)
+        predicted, state = model(frames[-1][:, -1:], state)
+        frames.append(predicted)
+    return torch.cat(frames, 1)
+
+
+@torch.no_grad()
+def rollout(model: FrameModel, seen: Tensor, count: int) -> Tensor:
+    """The `count` frames after those seen: (B, T, C, Y, X) to (B, count, C, Y, X)."""
+    return followed(model, seen, count)[:, -count:]
