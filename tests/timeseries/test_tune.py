@@ -44,6 +44,13 @@ def test_a_resumed_run_keeps_the_settings_found(tmp_path: Path):
     assert (tmp_path / "run" / "forecast.csv").read_bytes() == before
 
 
+def test_quantile_intervals_are_kept_by_the_fit(tmp_path: Path):
+    out = tmp_path / "run"
+    command = ["tune", EXAMPLE, "--model", "s5", "--epochs", "1", "--trials", "1", "--intervals", "quantile"]
+    assert app.run([*command, "--out", str(out)]) == 0
+    assert json.loads((out / "settings.json").read_text(encoding="utf-8"))["intervals"] == "quantile"
+
+
 @pytest.mark.parametrize(
     ("model", "piece"), [("auto", "takes one method"), ("naive", "no settings to search"), ("tpng", "tpgn")]
 )

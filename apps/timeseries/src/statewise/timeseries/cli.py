@@ -246,6 +246,7 @@ def tune(
     trials: int = 20,
     horizon: Steps = None,
     period: int | None = None,
+    intervals: Intervals = "residual",
     read: Reading = None,
     out: Out = None,
     seed: Seed = 0,
@@ -265,6 +266,7 @@ def tune(
         trials: Sets of settings to try, the defaults included.
         horizon: Steps to forecast.
         period: Steps in the main season; 1 for none.
+        intervals: From the residuals of the past alone, or with quantiles that networks learn.
         read: how to read the files.
         out: Run directory; by default runs/DATA-MODEL. No run is overwritten.
         seed: Seed of everything random.
@@ -282,6 +284,7 @@ def tune(
         model=model,
         horizon=horizon,
         period=period,
+        intervals=intervals,
         read=read or ReadOptions(),
         seed=seed,
         device=device,
