@@ -150,6 +150,9 @@ CALLS: dict[str, Callable[[Any], Callable[[], None]]] = {
     ),
     "scan2d": lambda ops: both_ways(ops.scan2d, (2, 3, 4, 5), (2, 3, 4, 5), (2, 3, 4, 5)),
     "scan2d_edges": lambda ops: both_ways(ops.scan2d_edges, (2, 3, 4, 4, 5), (2, 3, 4, 2, 5)),
+    "scan2d_matrix": lambda ops: both_ways(
+        ops.scan2d_matrix, *[(2, 3, 4, 5, 6)] * 3, (2, 3, 4, 4, 4, 5), (2, 3, 4, 2, 4, 5), (2, 3, 4, 2, 4, 5)
+    ),
     "path_weights": lambda ops: both_ways(
         ops.path_weights, (2, 3, 4, 4, 4, 5), (2, 3, 4, 2, 4, 5), (2, 3, 4, 2, 4, 5)
     ),

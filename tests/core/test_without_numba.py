@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 BLOCKED = "import sys; sys.modules['numba'] = sys.modules['llvmlite'] = None\n"
 OPERATORS = [
     *("linear_scan", "depthwise_conv", "gated_linear_attention", "gated_delta_rule", "selective_scan"),
-    *("rnn_scan", "scan2d", "path_weights", "prefix_softmax", "long_conv", "s4_kernels", "newton_scan"),
+    *(
+        "rnn_scan",
+        "scan2d",
+        "scan2d_matrix",
+        "path_weights",
+        "prefix_softmax",
+        "long_conv",
+        "s4_kernels",
+        "newton_scan",
+    ),
 ]
 TESTS = ["tests/contracts/test_layers.py", *(f"tests/core/ops/test_{name}.py" for name in OPERATORS)]
 

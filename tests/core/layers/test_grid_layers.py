@@ -77,10 +77,10 @@ def test_plstm_equals_the_loop() -> None:
     torch.testing.assert_close(state.C, edge, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["pairs", "grid"])
+@pytest.mark.parametrize("form", ["pairs", "scan"])
 @pytest.mark.parametrize(("mode", "parametrisation"), [("P", "paper"), ("P", "official"), ("D", "paper")])
 def test_plstm2d_equals_the_double_loop(mode, parametrisation, form, monkeypatch) -> None:
-    monkeypatch.setattr(plstm2d, "cheaper_form", lambda nodes, width: form)
+    monkeypatch.setattr(plstm2d, "cheaper_form", lambda nodes, width, **facts: form)
     layer = build("plstm2d", d_model=8, heads=1, mode=mode, parametrisation=parametrisation).double()
     with torch.no_grad():
         for parameter in layer.gates.parameters():
@@ -89,9 +89,9 @@ def test_plstm2d_equals_the_double_loop(mode, parametrisation, form, monkeypatch
     q, k, v = (part[0, :, :, 0] for part in layer.maps.inputs(x).view(1, 3, 4, 3, 1, 8).unbind(3))
     expected = torch.sigmoid(layer.maps.direct) * (q * k).sum(-1, keepdim=True) * v
     for orientation, (reversed_i, reversed_j) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
-        gates = layer.gates(x)[orientation]
-        xx, xy, yx, yy = (gate[0, :, :, 0] for gate in gates.transitions)
-        (s_x, s_y), (m_x, m_y) = (tuple(g[0, :, :, 0] for g in pair) for pair in (gates.sources, gates.marks))
+        (xx, xy, yx, yy), (s_x, s_y), (m_x, m_y) = (
+            [gate[0, :, :, orientation, 0] for gate in group] for group in layer.gates(x)
+        )
         along, across = {}, {}
         none = torch.zeros(8, 8, dtype=torch.float64)
         for i in range(2, -1, -1) if reversed_i else range(3):
@@ -117,15 +117,23 @@ def test_plstm2d_has_the_same_gradients_in_both_forms(mode, monkeypatch) -> None
             parameter.normal_()
     x = torch.randn(2, 3, 5, 16, dtype=torch.float64, requires_grad=True)
     found = []
-    for form in ("pairs", "grid"):
-        monkeypatch.setattr(plstm2d, "cheaper_form", lambda nodes, width, form=form: form)
+    for form in ("pairs", "scan"):
+        monkeypatch.setattr(plstm2d, "cheaper_form", lambda nodes, width, form=form, **facts: form)
         leaves = [x, *layer.parameters()]
         found.append(torch.autograd.grad(layer(x)[0].square().sum(), leaves))
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-10)
 
 
-def test_plstm2d_takes_the_form_that_is_smaller() -> None:
-    assert [plstm2d.cheaper_form(nodes, 16) for nodes in (49, 512, 513)] == ["pairs", "pairs", "grid"]
+@pytest.mark.parametrize(
+    ("compiled", "gradients", "most"),
+    [(True, False, 64), (True, True, 160), (False, False, 512), (False, True, 512)],
+)
+def test_plstm2d_takes_the_form_that_is_cheaper(compiled: bool, gradients: bool, most: int) -> None:
+    chosen = [
+        plstm2d.cheaper_form(nodes, 16, compiled=compiled, gradients=gradients)
+        for nodes in (1, most, most + 1)
+    ]
+    assert chosen == ["pairs", "pairs", "scan"]
 
 
 @torch.no_grad()
@@ -133,11 +141,11 @@ def test_plstm2d_official_is_one_less_the_product() -> None:
     layer = build("plstm2d", d_model=8, heads=2, parametrisation="official")
     for parameter in layer.gates.parameters():
         parameter.normal_()
-    for edges in layer.gates(torch.randn(1, 2, 3, 8)):
-        xx, xy, yx, yy = edges.transitions
-        torch.testing.assert_close(xx + xy, torch.ones_like(xx))
-        torch.testing.assert_close(yx + yy, torch.ones_like(xx))
-        torch.testing.assert_close(sum(edges.sources), torch.ones_like(xx))
+    edges = layer.gates(torch.randn(1, 2, 3, 8))
+    xx, xy, yx, yy = edges.transitions
+    torch.testing.assert_close(xx + xy, torch.ones_like(xx))
+    torch.testing.assert_close(yx + yy, torch.ones_like(xx))
+    torch.testing.assert_close(sum(edges.sources), torch.ones_like(xx))
 
 
 @torch.no_grad()
@@ -145,10 +153,9 @@ def test_plstm2d_spreads_no_more_than_its_transition() -> None:
     layer = build("plstm2d", d_model=16, heads=2)
     for parameter in layer.gates.parameters():
         parameter.normal_()
-    for edges in layer.gates(torch.randn(2, 5, 5, 16)):
-        xx, xy, yx, yy = edges.transitions
-        assert float((xx.abs() + xy.abs()).max()) <= 1 + 1e-6
-        assert float((yx.abs() + yy.abs()).max()) <= 1 + 1e-6
+    xx, xy, yx, yy = layer.gates(torch.randn(2, 5, 5, 16)).transitions
+    assert float((xx.abs() + xy.abs()).max()) <= 1 + 1e-6
+    assert float((yx.abs() + yy.abs()).max()) <= 1 + 1e-6
 
 
 def test_plstm2d_has_as_many_parameters_as_the_paper_tiny_model_needs() -> None:

@@ -56,7 +56,7 @@ CALLS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
 
 def test_every_operator_with_kernels_is_here():
     compiled = {name for name, op in ops.OPERATORS.items() if "cpu" in op.backends}
-    compiled.remove("path_weights")  # of whole grids, without resets
+    compiled -= {"path_weights", "scan2d_matrix"}  # of whole grids, without resets
     assert {name.split()[0] for name in CALLS} == compiled
 
 

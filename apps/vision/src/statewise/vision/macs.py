@@ -46,6 +46,7 @@ def _formulas() -> dict[Any, Any]:
         ops.gated_linear_attention: _attention,
         ops.linear_scan: _scan,
         ops.scan2d_edges: _edges,
+        ops.scan2d_matrix: _matrices,
         ops.path_weights: _paths,
         ops.depthwise_conv: _taps,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _softmax_attention,
@@ -72,6 +73,12 @@ def _scan(a: Any, b: Any, *rest: Any, **settings: Any) -> int:
 def _edges(transitions: Any, sources: Any, *rest: Any, **settings: Any) -> int:
     """Two products per edge and element."""
     return 2 * 2 * _size(sources)
+
+
+def _matrices(q: Any, k: Any, v: Any, transitions: Any, *rest: Any, **settings: Any) -> int:
+    """A write to two edges, four products between edges and two reads of a K x V state per orientation."""
+    orientations = transitions[4]
+    return 2 * 8 * orientations * _size(q) * v[-1]
 
 
 def _paths(transitions: Any, *rest: Any, **settings: Any) -> int:

@@ -237,7 +237,7 @@ LAYERS = Registry(
             summary="pLSTM over a grid, read from all four corners",
             paper="Pöppel et al., pLSTM: parallelizable Linear Source Transition Mark networks",
             year=2025,
-            facts={"ops": ("path_weights", "scan2d_edges"), "streaming": False, "reset": False},
+            facts={"ops": ("path_weights", "scan2d_matrix"), "streaming": False, "reset": False},
         ),
         "retnet": Entry(
             target="statewise.core.layers.retnet:RetNet",

@@ -20,9 +20,10 @@ Pöppel et al., "pLSTM: parallelizable Linear Source Transition Mark networks", 
 Shapes: x and y (B, Y, X, D), q, k, v (B, Y, X, H, K) with D = H K, gates (B, Y, X, H) per orientation, C
 (B, Y, X, H, K, K); i runs over Y and j over X.
 
-Two forms give the same numbers. `grid` scans the K x K states, linear in the number N of nodes. `pairs` works
-out the weight of every node in what any other reads (`statewise.core.ops.path_weights`) and multiplies q' k
-with it: N squared, but smaller and faster as long as N is at most 2 K squared. That decides which is taken.
+Two forms give the same numbers. `scan` moves the K x K states over the grid (`statewise.core.ops.
+scan2d_matrix`), linear in the number N of nodes. `pairs` works out the weight of every node in what any other
+reads (`statewise.core.ops.path_weights`) and multiplies q' k with it: N squared, but faster on small grids.
+`cheaper_form` decides.
 
 Differs from the published code: P as in the paper. The code has 1 - a t in place of (1 - a) t and 1 - a s in
 place of (1 - a) s, with which the states do not decay and, for negative t, grow; `parametrisation =
@@ -41,8 +42,9 @@ from torch.nn import functional as F
 from statewise.core.config import require
 from statewise.core.layers.contract import Layer, Stateless, state_dtype
 from statewise.core.layers.plstm_parts import Gates, HeadMaps
-from statewise.core.ops import path_weights, scan2d_edges
-from statewise.core.ops.path_weights.reference import FLIPS, entering
+from statewise.core.ops import path_weights, scan2d_matrix
+from statewise.core.ops.dispatch import is_written_out
+from statewise.core.ops.path_weights.reference import FLIPS
 
 __all__ = ["PLSTM2D", "PLSTM2DConfig"]
 
@@ -67,7 +69,7 @@ class PLSTM2DConfig:
 
 
 class _Edges(NamedTuple):
-    """The gates of one orientation, (B, Y, X, H) each."""
+    """The gates of all orientations, (B, Y, X, O, H) each."""
 
     transitions: tuple[Tensor, ...]
     """T_xx, T_xy, T_yx, T_yy."""
@@ -98,17 +100,17 @@ class SpreadGates(nn.Module):
         with torch.no_grad():
             self.direction.bias.copy_(torch.linspace(-2, 2, heads).repeat(len(FLIPS)))
 
-    def forward(self, x: Tensor) -> list[_Edges]:
-        """The gates of each orientation."""
+    def forward(self, x: Tensor) -> _Edges:
+        """The gates of all orientations."""
         moved = F.linear(x, self.direction.weight) / (2 * x.shape[-1]) + self.direction.bias
-        edges = []
-        for logits in _oriented(self.source(x), self.mark(x), self.transition(x), moved):
-            s, m, a = (torch.sigmoid(part) for part in (logits[0], logits[1], logits[3]))
-            # sigmoid(-z) is 1 - a without the cancellation near 1.
-            t, b = torch.tanh(5 * logits[2]), torch.sigmoid(-logits[3])
-            at, bt, bs = (a * t, 1 - a * t, 1 - a * s) if self.official else (a * t, b * t, b * s)
-            edges.append(_Edges((at, bt, at, bt), (a * s, bs), (m, m)))
-        return edges
+        source, mark, transition, moved = map(
+            _oriented, (self.source(x), self.mark(x), self.transition(x), moved)
+        )
+        s, m, a = (torch.sigmoid(part) for part in (source, mark, moved))
+        # sigmoid(-z) is 1 - a without the cancellation near 1.
+        t, b = torch.tanh(5 * transition), torch.sigmoid(-moved)
+        at, bt, bs = (a * t, 1 - a * t, 1 - a * s) if self.official else (a * t, b * t, b * s)
+        return _Edges((at, bt, at, bt), (a * s, bs), (m, m))
 
 
 class LineGates(nn.Module):
@@ -126,15 +128,12 @@ class LineGates(nn.Module):
         self.marks = nn.ModuleList(Gates(d_model, count, bias=-4.0) for _ in range(2))
         self.transitions = nn.ModuleList(Gates(d_model, count, bias=1.0) for _ in range(3))
 
-    def forward(self, x: Tensor) -> list[_Edges]:
-        """The gates of each orientation."""
-        gates = [gate(x) for group in (self.sources, self.marks, self.transitions) for gate in group]
-        edges = []
-        for logits in _oriented(*gates):
-            s_x, s_y, m_x, m_y = (torch.sigmoid(part) for part in logits[:4])
-            xx, yy, yx = (torch.tanh(5 * part) for part in logits[4:])
-            edges.append(_Edges((xx, torch.zeros_like(xx), yx, yy), (s_x, s_y), (m_x, m_y)))
-        return edges
+    def forward(self, x: Tensor) -> _Edges:
+        """The gates of all orientations."""
+        s_x, s_y = (torch.sigmoid(_oriented(gate(x))) for gate in self.sources)
+        m_x, m_y = (torch.sigmoid(_oriented(gate(x))) for gate in self.marks)
+        xx, yy, yx = (torch.tanh(5 * _oriented(gate(x))) for gate in self.transitions)
+        return _Edges((xx, torch.zeros_like(xx), yx, yy), (s_x, s_y), (m_x, m_y))
 
 
 class PLSTM2D(Layer[Stateless]):
@@ -157,12 +156,14 @@ class PLSTM2D(Layer[Stateless]):
     ) -> tuple[Tensor, Stateless]:
         q, k, v = self.maps.project(x)
         dtype = state_dtype(x.dtype)
-        turns = [
-            _Edges._make(tuple(part.to(dtype) for part in group) for group in edges)
-            for edges in self.gates(x)
-        ]
-        read = _by_pairs if cheaper_form(x.shape[1] * x.shape[2], q.shape[-1]) == "pairs" else _by_grid
-        return self.maps.output(read(q.to(dtype), k.to(dtype), v.to(dtype), turns), q, k, v), state
+        transitions, sources, marks = (torch.stack(gates, 3).to(dtype) for gates in self.gates(x))
+        compiled = x.device.type == "cpu" and not is_written_out()
+        form = cheaper_form(
+            x.shape[1] * x.shape[2], q.shape[-1], compiled=compiled, gradients=torch.is_grad_enabled()
+        )
+        read = scan2d_matrix if form == "scan" else _by_pairs
+        found = read(q.to(dtype), k.to(dtype), v.to(dtype), transitions, sources, marks)
+        return self.maps.output(found, q, k, v), state
 
     def initial_state(
         self, batch_size: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -170,49 +171,31 @@ class PLSTM2D(Layer[Stateless]):
         return Stateless()
 
 
-def _oriented(*gates: Tensor) -> list[list[Tensor]]:
-    """Gates (..., 4 H) by orientation: 4 lists of (..., H)."""
-    return [list(parts) for parts in zip(*(gate.chunk(len(FLIPS), dim=-1) for gate in gates), strict=True)]
+def _oriented(gate: Tensor) -> Tensor:
+    """(..., O H) to (..., O, H)."""
+    return gate.unflatten(-1, (len(FLIPS), -1))
 
 
-def _flipped(edges: _Edges, flips: tuple[int, ...]) -> _Edges:
-    return _Edges._make(tuple(gate.flip(flips) for gate in group) for group in edges)
+def cheaper_form(nodes: int, width: int, *, compiled: bool, gradients: bool) -> Literal["pairs", "scan"]:
+    """The form that costs less on a grid of so many nodes, with heads of that width K.
 
+    The compiled scan takes time in K squared per node, pairs in N K: measured, they meet at N = 4 K forwards
+    and at 10 K with gradients. Written in plain torch the scan holds the states of all nodes, 2 K squared
+    numbers each, and is worth it where the pairs need more.
 
-def cheaper_form(nodes: int, width: int) -> Literal["pairs", "grid"]:
-    """The form that costs less on a grid of so many nodes, with heads of that width.
-
-    Per node and head the states take 2 K squared numbers and the pairs N, of which several copies live at
-    once: up to N = 2 K squared the pairs need no more memory. Measured, their time is less up to about
-    4 K squared.
+    Args:
+        nodes: N.
+        width: K.
+        compiled: whether the scan is a kernel.
+        gradients: whether they are wanted.
     """
-    return "pairs" if nodes <= 2 * width * width else "grid"
+    most = (10 if gradients else 4) * width if compiled else 2 * width * width
+    return "pairs" if nodes <= most else "scan"
 
 
-def _by_grid(q: Tensor, k: Tensor, v: Tensor, turns: list[_Edges]) -> Tensor:
-    """What all nodes read, (B, Y, X, H, K), from the matrix states on the edges."""
-    found = torch.zeros_like(v)
-    for flips, edges in zip(FLIPS, turns, strict=True):
-        turned = _run(q.flip(flips), k.flip(flips), v.flip(flips), _flipped(edges, flips))
-        found = found + turned.flip(flips)
-    return found
-
-
-def _by_pairs(q: Tensor, k: Tensor, v: Tensor, turns: list[_Edges]) -> Tensor:
-    """The same from the weights of all pairs of nodes."""
-    transitions, sources, marks = (
-        torch.stack([torch.stack(gates, 3) for gates in group], 4) for group in zip(*turns, strict=True)
-    )
+def _by_pairs(q: Tensor, k: Tensor, v: Tensor, transitions: Tensor, sources: Tensor, marks: Tensor) -> Tensor:
+    """What `scan2d_matrix` gives, from the weights of all pairs of nodes."""
     weights = path_weights(transitions, sources, marks)
     query, key, value = (part.flatten(1, 2).transpose(1, 2) for part in (q, k, v))
     found = (query @ key.transpose(-1, -2) * weights) @ value
     return found.transpose(1, 2).unflatten(1, q.shape[1:3])
-
-
-def _run(q: Tensor, k: Tensor, v: Tensor, edges: _Edges) -> Tensor:
-    """What the nodes read along one orientation, (B, Y, X, H, K)."""
-    outer = k[..., :, None] * v[..., None, :]
-    sources = torch.stack([source[..., None, None] * outer for source in edges.sources], 3)
-    along, across = entering(scan2d_edges(torch.stack(edges.transitions, 3), sources)[0])
-    m_x, m_y = (mark[..., None, None] for mark in edges.marks)
-    return torch.einsum("...k,...kv->...v", q, m_x * along + m_y * across)

@@ -20,6 +20,7 @@ from statewise.core.ops.s4_kernel import s4_kernel
 from statewise.core.ops.s4d_kernel import s4d_kernel
 from statewise.core.ops.scan2d import scan2d
 from statewise.core.ops.scan2d_edges import scan2d_edges
+from statewise.core.ops.scan2d_matrix import scan2d_matrix
 from statewise.core.ops.selective_scan import selective_scan
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "s4d_kernel",
     "scan2d",
     "scan2d_edges",
+    "scan2d_matrix",
     "selective_scan",
     "use_backend",
 ]
