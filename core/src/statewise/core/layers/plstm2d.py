@@ -46,7 +46,7 @@ from statewise.core.ops import path_weights, scan2d_matrix
 from statewise.core.ops.dispatch import is_written_out
 from statewise.core.ops.path_weights.reference import FLIPS
 
-__all__ = ["PLSTM2D", "PLSTM2DConfig"]
+__all__ = ["PLSTM2D", "PLSTM2DConfig", "by_pairs", "cheaper_form"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ class PLSTM2D(Layer[Stateless]):
         form = cheaper_form(
             x.shape[1] * x.shape[2], q.shape[-1], compiled=compiled, gradients=torch.is_grad_enabled()
         )
-        read = scan2d_matrix if form == "scan" else _by_pairs
+        read = scan2d_matrix if form == "scan" else by_pairs
         found = read(q.to(dtype), k.to(dtype), v.to(dtype), transitions, sources, marks)
         return self.maps.output(found, q, k, v), state
 
@@ -179,8 +179,8 @@ def _oriented(gate: Tensor) -> Tensor:
 def cheaper_form(nodes: int, width: int, *, compiled: bool, gradients: bool) -> Literal["pairs", "scan"]:
     """The form that costs less on a grid of so many nodes, with heads of that width K.
 
-    The compiled scan takes time in K squared per node, pairs in N K: measured, they meet at N = 4 K forwards
-    and at 10 K with gradients. Written in plain torch the scan holds the states of all nodes, 2 K squared
+    The compiled scan takes time in K squared per node, pairs in N K: measured, they meet at about N = 6 K
+    forwards and at 10 K with gradients. Written in plain torch the scan holds the states of all nodes, 2 K squared
     numbers each, and is worth it where the pairs need more.
 
     Args:
@@ -189,11 +189,11 @@ def cheaper_form(nodes: int, width: int, *, compiled: bool, gradients: bool) -> 
         compiled: whether the scan is a kernel.
         gradients: whether they are wanted.
     """
-    most = (10 if gradients else 4) * width if compiled else 2 * width * width
+    most = (10 if gradients else 6) * width if compiled else 2 * width * width
     return "pairs" if nodes <= most else "scan"
 
 
-def _by_pairs(q: Tensor, k: Tensor, v: Tensor, transitions: Tensor, sources: Tensor, marks: Tensor) -> Tensor:
+def by_pairs(q: Tensor, k: Tensor, v: Tensor, transitions: Tensor, sources: Tensor, marks: Tensor) -> Tensor:
     """What `scan2d_matrix` gives, from the weights of all pairs of nodes."""
     weights = path_weights(transitions, sources, marks)
     query, key, value = (part.flatten(1, 2).transpose(1, 2) for part in (q, k, v))
