@@ -180,8 +180,8 @@ def cheaper_form(nodes: int, width: int, *, compiled: bool, gradients: bool) -> 
     """The form that costs less on a grid of so many nodes, with heads of that width K.
 
     The compiled scan takes time in K squared per node, pairs in N K: measured, they meet at about N = 6 K
-    forwards and at 10 K with gradients. Written in plain torch the scan holds the states of all nodes, 2 K squared
-    numbers each, and is worth it where the pairs need more.
+    forwards and at 10 K with gradients. Written in plain torch the scan holds the states of all nodes, 2 K
+    squared numbers each, and is worth it where the pairs need more.
 
     Args:
         nodes: N.
