@@ -142,7 +142,7 @@ def report(rows: list[dict[str, Any]]) -> Result:
         summary=f"Guided, pLSTM names {ours['accuracy']:.1%} rightly at the size of training and ViT "
         f"{theirs['accuracy']:.1%}. On images of twice the side, where only distances have grown, it is "
         f"{ours['larger']:.1%} for pLSTM, {lines['larger']:.1%} with blocks of mode D alone, and "
-        f"{theirs['larger']:.1%} for ViT: means over two seeds, which scatter (see least). Asked for the label "
+        f"{theirs['larger']:.1%} for ViT: means over two seeds, which scatter. Asked for the label "
         f"alone on this budget, ViT names {alone['accuracy']:.1%}; guessing is right half of the time.",
         versions=versions("statewise-core", "statewise-vision", "torch", "numpy", "pillow"),
         protocol=PROTOCOL,
