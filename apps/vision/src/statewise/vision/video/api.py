@@ -98,7 +98,8 @@ def train_video(
         f"{shape.height} x {shape.width} pixels, {shape.channels} channels",
         f"{len(parts[0])} train, {len(parts[1])} choose the weights, {len(parts[2])} judge; pieces of one "
         "clip stay together where there are ten clips or more",
-        f"{given} frames are shown, {settings.frames - given} predicted",
+        f"{given} frames are shown, {settings.frames - given} predicted; training feeds "
+        + ("those and then its predictions" if settings.forcing == "given" else "all true frames"),
     )
     for note in notes:
         if say is not None:
