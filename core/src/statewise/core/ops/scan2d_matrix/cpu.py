@@ -82,50 +82,27 @@ def _forward(q, k, v, t, s, m, out, lo, hi):
 
 
 @kernel(no_cpython_wrapper=True, **OPTIONS)
-def _advance(key, v, low, size, t, s, b, i, j, o, g, x_in, at_x, x_out, to, y_in, at_y, y_out, onto):
-    """The states that leave a node, from those that enter it, for the values low..low + size."""
-    _, rows, columns, heads, values = v.shape
-    n = (((b * rows + i) * columns + j) * heads + g) * values + low
+def _advance(key, v, t, s, node, span, x_in, at_x, x_out, to, y_edge, at_y, onto):
+    """The states that leave a node, from those that enter it, for the values of a span."""
+    (b, i, j, o, g), (low, size) = node, span
+    n = _place(v, b, i, j, g) + low
     xx, xy = splat(t[b, i, j, XX, o, g]), splat(t[b, i, j, XY, o, g])
     yx, yy = splat(t[b, i, j, YX, o, g]), splat(t[b, i, j, YY, o, g])
     to_x, to_y = mul(key, s[b, i, j, 0, o, g]), mul(key, s[b, i, j, 1, o, g])
     for f in range(size):
-        x, y, value = load(x_in, at_x + f * LANES), load(y_in, at_y + f * LANES), splat_at(v, n + f)
+        x, y, value = load(x_in, at_x + f * LANES), load(y_edge, at_y + f * LANES), splat_at(v, n + f)
         store(x_out, to + f * LANES, fma(value, to_x, fma(xx, x, mul(yx, y))))
-        store(y_out, onto + f * LANES, fma(value, to_y, fma(xy, x, mul(yy, y))))
+        store(y_edge, onto + f * LANES, fma(value, to_y, fma(xy, x, mul(yy, y))))
 
 
 @kernel(no_cpython_wrapper=True, **OPTIONS)
-def _retreat(
-    query,
-    key,
-    v,
-    low,
-    size,
-    grad,
-    t,
-    s,
-    m,
-    b,
-    i,
-    j,
-    o,
-    g,
-    x_in,
-    at_x,
-    y_in,
-    at_y,
-    d_x,
-    at,
-    d_y,
-    dv,
-    dt,
-    ds,
-    dm,
-):
-    """One node of the way back: adds to its gradients; those of query and key are returned."""
-    _, rows, columns, heads, values = v.shape
-    n = (((b * rows + i) * columns + j) * heads + g) * values + low
+def _retreat(query, key, v, grad, gates, node, span, x_in, at_x, y_in, at_y, d_x, at, d_y, gradients):
+    """One node of the way back: adds to the gradients of values and gates, returns those of query and key.
+
+    `d_x` and `d_y` are those of the states that leave the node before, and of those that enter it after.
+    """
+    (t, s, m), (b, i, j, o, g), (low, size), (dv, dt, ds, dm) = gates, node, span, gradients
+    n = _place(v, b, i, j, g) + low
     xx, xy = splat(t[b, i, j, XX, o, g]), splat(t[b, i, j, XY, o, g])
     yx, yy = splat(t[b, i, j, YX, o, g]), splat(t[b, i, j, YY, o, g])
     s_x, s_y, m_x, m_y = s[b, i, j, 0, o, g], s[b, i, j, 1, o, g], m[b, i, j, 0, o, g], m[b, i, j, 1, o, g]
@@ -137,13 +114,13 @@ def _retreat(
     for f in range(size):
         x, y = load(x_in, at_x + f * LANES), load(y_in, at_y + f * LANES)
         a, c = load(d_x, at + f * LANES), load(d_y, f * LANES)
-        gradient, value = splat_at(grad, n + f), splat_at(v, n + f)
+        wanted, value = splat_at(grad, n + f), splat_at(v, n + f)
         d_xx, d_xy, d_yx, d_yy = fma(a, x, d_xx), fma(c, x, d_xy), fma(a, y, d_yx), fma(c, y, d_yy)
-        read_x, read_y = fma(gradient, x, read_x), fma(gradient, y, read_y)
+        read_x, read_y = fma(wanted, x, read_x), fma(wanted, y, read_y)
         wrote_x, wrote_y = fma(value, a, wrote_x), fma(value, c, wrote_y)
         dv[b, i, j, g, low + f] += total(fma(from_x, a, mul(from_y, c)))
-        store(d_x, at + f * LANES, fma(gradient, to_x, fma(xx, a, mul(xy, c))))
-        store(d_y, f * LANES, fma(gradient, to_y, fma(yx, a, mul(yy, c))))
+        store(d_x, at + f * LANES, fma(wanted, to_x, fma(xx, a, mul(xy, c))))
+        store(d_y, f * LANES, fma(wanted, to_y, fma(yx, a, mul(yy, c))))
     dt[b, i, j, XX, o, g] += total(d_xx)
     dt[b, i, j, XY, o, g] += total(d_xy)
     dt[b, i, j, YX, o, g] += total(d_yx)
@@ -156,60 +133,74 @@ def _retreat(
 
 
 @kernel(no_cpython_wrapper=True, **OPTIONS)
-def _line(k, v, low, size, t, s, b, i, g, o, first, x_in, at_x, x_out, to, y_in, at_y, y_step):
-    """The states that leave the nodes of one line; those of the y edges go y_step on from node to node."""
-    _, rows, columns, heads, width = k.shape
-    state = size * LANES
-    y_in[at_y : at_y + state] = 0
-    for place in range(columns):
-        j = columns - 1 - place if o >= 2 else place
-        n = ((b * rows + i) * columns + j) * heads + g
-        key = load_part(k, n * width + first, width - first)
-        y = at_y + place * y_step
-        _advance(
-            key, v, low, size, t, s, b, i, j, o, g,
-            x_in, at_x + j * state, x_out, to + j * state, y_in, y, y_in, y + y_step,
-        )  # fmt: skip
+def _place(array, b, i, j, g):
+    """Where the features of a head of a node begin, in (B, I, J, G, F)."""
+    _, rows, columns, heads, width = array.shape
+    return (((b * rows + i) * columns + j) * heads + g) * width
 
 
 @kernel(no_cpython_wrapper=True, **OPTIONS)
-def _block(grad, q, k, v, t, s, m, dq, dk, dv, dt, ds, dm, strip, b, g, o, first, low, size, room):
-    """What one block of the states, LANES keys from `first` on by `size` values from `low` on, adds."""
-    _, rows, columns, heads, width = q.shape
+def _line(k, v, t, s, line, block, span, x_in, at_x, x_out, to, y_edge, at_y, y_step):
+    """The states that leave the nodes of one line; those of the y edges go y_step on from node to node."""
+    (b, g, o, first), columns, width = block, k.shape[2], k.shape[4]
+    i, state = k.shape[1] - 1 - line if o % 2 == 1 else line, span[1] * LANES
+    y_edge[at_y : at_y + state] = 0
+    for place in range(columns):
+        j = columns - 1 - place if o >= 2 else place
+        key = load_part(k, _place(k, b, i, j, g) + first, width - first)
+        x, y = j * state, at_y + place * y_step
+        _advance(key, v, t, s, (b, i, j, o, g), span, x_in, at_x + x, x_out, to + x, y_edge, y, y + y_step)
+
+
+@kernel(no_cpython_wrapper=True, **OPTIONS)
+def _line_back(grad, q, k, v, gates, line, block, span, x_in, at_x, y_in, at_y, d_x, d_y, dq, dk, gradients):
+    """The gradients of the nodes of one line."""
+    (b, g, o, first), columns, count = block, q.shape[2], q.shape[4] - block[3]
+    i, state = q.shape[1] - 1 - line if o % 2 == 1 else line, span[1] * LANES
+    d_y[:state] = 0
+    for place in range(columns - 1, -1, -1):
+        j = columns - 1 - place if o >= 2 else place
+        here, x = _place(q, b, i, j, g) + first, j * state
+        query, key = load_part(q, here, count), load_part(k, here, count)
+        d_query, d_key = _retreat(
+            query, key, v, grad, gates, (b, i, j, o, g), span, x_in, at_x + x, y_in, at_y + place * state,
+            d_x, x, d_y, gradients,
+        )  # fmt: skip
+        store_part(dq, here, count, add(load_part(dq, here, count), d_query))
+        store_part(dk, here, count, add(load_part(dk, here, count), d_key))
+
+
+@kernel(no_cpython_wrapper=True, **OPTIONS)
+def _block(grad, q, k, v, gates, block, span, strip, room, dq, dk, gradients):
+    """What one block of the states adds: LANES keys by a span of values of one head in one orientation."""
+    _, rows, columns, _, _ = q.shape
     kept, spare, x_in, y_in, y_edge, d_x, d_y = room
-    up, back, count, state = o % 2 == 1, o >= 2, width - first, size * LANES
-    x_size, y_size = columns * state, (columns + 1) * state
+    t, s, _ = gates
+    x_size, y_size = columns * span[1] * LANES, (columns + 1) * span[1] * LANES
     parts = (rows + strip - 1) // strip
     kept[:x_size] = 0
     for line in range((parts - 1) * strip):
-        i, after = rows - 1 - line if up else line, line + 1
+        after = line + 1
         source, at = (spare, 0) if line % strip else (kept, line // strip * x_size)
         target, to = (spare, 0) if after % strip else (kept, after // strip * x_size)
-        _line(k, v, low, size, t, s, b, i, g, o, first, source, at, target, to, y_edge, 0, 0)
+        _line(k, v, t, s, line, block, span, source, at, target, to, y_edge, 0, 0)
     d_x[:x_size] = 0
     for part in range(parts - 1, -1, -1):
         begin, end = part * strip, min((part + 1) * strip, rows)
         for line in range(begin, end):
-            i, offset = rows - 1 - line if up else line, line - begin
+            offset = line - begin
             source, at = (x_in, offset * x_size) if offset else (kept, part * x_size)
             target, to = (x_in, (offset + 1) * x_size) if line + 1 < end else (spare, 0)
             _line(
-                k, v, low, size, t, s, b, i, g, o, first, source, at, target, to, y_in, offset * y_size, state
-            )  # fmt: skip
+                k, v, t, s, line, block, span, source, at, target, to, y_in, offset * y_size, span[1] * LANES
+            )
         for line in range(end - 1, begin - 1, -1):
-            i, offset = rows - 1 - line if up else line, line - begin
+            offset = line - begin
             source, at = (x_in, offset * x_size) if offset else (kept, part * x_size)
-            d_y[:state] = 0
-            for place in range(columns - 1, -1, -1):
-                j = columns - 1 - place if back else place
-                here = (((b * rows + i) * columns + j) * heads + g) * width + first
-                d_query, d_key = _retreat(
-                    load_part(q, here, count), load_part(k, here, count), v, low, size, grad, t, s, m,
-                    b, i, j, o, g, source, at + j * state, y_in, offset * y_size + place * state,
-                    d_x, j * state, d_y, dv, dt, ds, dm,
-                )  # fmt: skip
-                store_part(dq, here, count, add(load_part(dq, here, count), d_query))
-                store_part(dk, here, count, add(load_part(dk, here, count), d_key))
+            _line_back(
+                grad, q, k, v, gates, line, block, span, source, at, y_in, offset * y_size, d_x, d_y, dq, dk,
+                gradients,
+            )  # fmt: skip
 
 
 @kernel(**OPTIONS)
@@ -218,10 +209,9 @@ def _backward(grad, q, k, v, t, s, m, dq, dk, dv, dt, ds, dm, strip, most, lo, h
     _, rows, columns, heads, width = q.shape
     state = most * LANES
     x_size, y_size = columns * state, (columns + 1) * state
-    room = (
-        scratch((rows + strip - 1) // strip * x_size, q), scratch(x_size, q), scratch(strip * x_size, q),
-        scratch(strip * y_size, q), scratch(state, q), scratch(x_size, q), scratch(state, q),
-    )  # fmt: skip
+    kept, spare = scratch((rows + strip - 1) // strip * x_size, q), scratch(x_size, q)
+    x_in, y_in, y_edge = scratch(strip * x_size, q), scratch(strip * y_size, q), scratch(state, q)
+    room = kept, spare, x_in, y_in, y_edge, scratch(x_size, q), scratch(state, q)
     for item in range(lo, hi):
         b, g = item // heads, item % heads
         for gradient in (dq, dk, dv):
@@ -231,10 +221,8 @@ def _backward(grad, q, k, v, t, s, m, dq, dk, dv, dt, ds, dm, strip, most, lo, h
         for o in range(4):
             for first in range(0, width, LANES):
                 for low in range(0, v.shape[4], most):
-                    size = min(most, v.shape[4] - low)
-                    _block(
-                        grad, q, k, v, t, s, m, dq, dk, dv, dt, ds, dm, strip, b, g, o, first, low, size, room
-                    )
+                    block, span = (b, g, o, first), (low, min(most, v.shape[4] - low))
+                    _block(grad, q, k, v, (t, s, m), block, span, strip, room, dq, dk, (dv, dt, ds, dm))
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, s: Tensor, m: Tensor) -> Tensor:
