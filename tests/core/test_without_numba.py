@@ -79,3 +79,15 @@ def test_operators_equal_their_loops_and_layers_their_steps():
 @pytest.mark.slow
 def test_the_whole_contract_holds():
     run_tests_blocked("test_layers or portable")
+
+
+def test_the_grid_layer_chooses_by_what_is_installed():
+    done = run_blocked(
+        """
+from statewise.core.layers import build
+from statewise.core.ops.dispatch import kernels_installed
+assert not kernels_installed()
+assert not build("plstm2d", d_model=8, heads=1)._compiled
+"""
+    )
+    assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ from statewise.core.config import require
 from statewise.core.layers.contract import Layer, Stateless, state_dtype
 from statewise.core.layers.plstm_parts import Gates, HeadMaps
 from statewise.core.ops import path_weights, scan2d_matrix
-from statewise.core.ops.dispatch import is_written_out
+from statewise.core.ops.dispatch import is_written_out, kernels_installed
 from statewise.core.ops.path_weights.reference import FLIPS
 
 __all__ = ["PLSTM2D", "PLSTM2DConfig", "by_pairs", "cheaper_form"]
@@ -144,6 +144,7 @@ class PLSTM2D(Layer[Stateless]):
 
     def __init__(self, config: PLSTM2DConfig) -> None:
         super().__init__(config)
+        self._compiled = kernels_installed()
         self.maps = HeadMaps(config.d_model, config.heads)
         if config.mode == "P":
             official = config.parametrisation == "official"
@@ -158,7 +159,7 @@ class PLSTM2D(Layer[Stateless]):
         dtype = state_dtype(x.dtype)
         transitions, sources, marks = (torch.stack(gates, 3).to(dtype) for gates in self.gates(x))
         # tensors without storage stand for those of a CPU: what is counted is what will run
-        compiled = x.device.type in ("cpu", "meta") and not is_written_out()
+        compiled = self._compiled and x.device.type in ("cpu", "meta") and not is_written_out()
         form = cheaper_form(
             x.shape[1] * x.shape[2], q.shape[-1], compiled=compiled, gradients=torch.is_grad_enabled()
         )

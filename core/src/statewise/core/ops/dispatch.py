@@ -16,6 +16,7 @@ arguments in the public function, and call the node.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,10 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from statewise.core.errors import UnknownNameError, UserError
 
-__all__ = ["AUTO", "BACKENDS", "OPERATORS", "Op", "explain", "is_written_out", "use_backend", "written_out"]
+__all__ = [
+    "AUTO", "BACKENDS", "OPERATORS", "Op", "explain", "is_written_out", "kernels_installed", "use_backend",
+    "written_out",
+]  # fmt: skip
 
 BACKENDS = ("reference", "portable", "cpu", "gpu")
 AUTO = "auto"
@@ -81,6 +85,11 @@ def written_out() -> Iterator[None]:
 def is_written_out() -> bool:
     """Whether operators are being traced as plain operations."""
     return _plain_operations.get()
+
+
+def kernels_installed() -> bool:
+    """Whether numba, which the kernels for CPUs are made of, is installed; it is not imported."""
+    return importlib.util.find_spec("numba") is not None
 
 
 def explain(op: str, device: str | torch.device = "cpu") -> dict[str, str]:
