@@ -7,7 +7,6 @@ import torch
 
 from statewise.core.errors import UserError
 from statewise.core.ops import path_weights, scan2d_matrix, use_backend
-from statewise.core.ops.scan2d_matrix import cpu
 
 GRIDS = [
     (2, 3, 5, 2, 3, 4),  # batch, rows, columns, heads, keys, values
@@ -73,6 +72,8 @@ def test_no_node_reads_itself_and_all_read_all_others(backend):
 
 @pytest.mark.parametrize("size", [1, 5, 16, 33])
 def test_blocks_of_any_size_give_the_same(size, monkeypatch):
+    from statewise.core.ops.scan2d_matrix import cpu
+
     monkeypatch.setattr(cpu, "CACHED", 1)
     monkeypatch.setattr(cpu, "LEAST_BLOCK", size)
     inputs = draw(1, 5, 3, 1, 33, 17)
