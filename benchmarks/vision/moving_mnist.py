@@ -19,7 +19,8 @@ from statewise.vision.idx import read_idx
 from statewise.vision.macs import parameter_count
 from statewise.vision.video.models import build_video
 from statewise.vision.video.moving import moving_clips
-from statewise.vision.video.task import Forcing, VideoTask, baseline_scores, rollout_scores
+from statewise.vision.video.settings import Forcing
+from statewise.vision.video.task import VideoTask, baseline_scores, rollout_scores
 
 NAME = "vision/moving_mnist"
 SET = "mnist-test-images"

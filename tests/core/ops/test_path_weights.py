@@ -10,6 +10,7 @@ import torch
 
 from statewise.core.errors import UserError
 from statewise.core.ops import path_weights, use_backend
+from tests.core.ops.grid_ops import equal_bits_on_two_threads, relative_error, value_and_gradients
 
 GRIDS = [(2, 3, 5, 2), (1, 1, 1, 1), (2, 1, 4, 3), (3, 4, 1, 2), (1, 6, 7, 5)]
 
@@ -24,24 +25,12 @@ def gates(batch, rows, columns, heads, dtype=torch.float64):
     return draw(4), draw(2), draw(2)
 
 
-def value_and_gradients(inputs, backend):
-    with use_backend(backend):
-        weights = path_weights(*inputs)
-        cotangent = torch.sin(torch.arange(weights.numel(), dtype=weights.dtype)).view(weights.shape)
-        return [weights, *torch.autograd.grad(weights, inputs, cotangent)]
-
-
-def error(value, wanted):
-    difference = value.detach().double() - wanted.detach()
-    return float(difference.norm() / wanted.detach().norm())
-
-
 @pytest.mark.parametrize("backend", ["portable", "cpu"])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_equals_the_double_loop(grid, backend):
     inputs = gates(*grid)
-    exact = value_and_gradients(inputs, "reference")
-    for value, wanted in zip(value_and_gradients(inputs, backend), exact, strict=True):
+    exact = value_and_gradients(path_weights, inputs, "reference")
+    for value, wanted in zip(value_and_gradients(path_weights, inputs, backend), exact, strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-12)
 
 
@@ -63,11 +52,13 @@ def test_gates_of_one_count_paths(backend):
 def test_float32_is_as_exact_as_the_loop():
     inputs = gates(2, 9, 10, 2)
     single = tuple(tensor.detach().float().requires_grad_() for tensor in inputs)
-    exact = value_and_gradients(inputs, "reference")
-    loop = value_and_gradients(single, "reference")
-    for value, rival, wanted in zip(value_and_gradients(single, "cpu"), loop, exact, strict=True):
+    exact = value_and_gradients(path_weights, inputs, "reference")
+    loop = value_and_gradients(path_weights, single, "reference")
+    for value, rival, wanted in zip(
+        value_and_gradients(path_weights, single, "cpu"), loop, exact, strict=True
+    ):
         assert value.dtype == torch.float32
-        assert error(value, wanted) <= max(2e-6, 3 * error(rival, wanted))
+        assert relative_error(value, wanted) <= max(2e-6, 3 * relative_error(rival, wanted))
 
 
 def test_gradcheck():
@@ -75,15 +66,7 @@ def test_gradcheck():
 
 
 def test_same_bits_for_any_number_of_threads():
-    inputs, results = gates(8, 8, 8, 4, torch.float32), []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        try:
-            results.append(value_and_gradients(inputs, "cpu"))
-        finally:
-            torch.set_num_threads(1)
-    for one, two in zip(*results, strict=True):
-        assert torch.equal(one, two)
+    assert equal_bits_on_two_threads(path_weights, gates(8, 8, 8, 4, torch.float32))
 
 
 def test_compiled_graph_gives_the_eager_result():

@@ -7,6 +7,7 @@ import torch
 
 from statewise.core.errors import UserError
 from statewise.core.ops import path_weights, scan2d_matrix, use_backend
+from tests.core.ops.grid_ops import equal_bits_on_two_threads, relative_error, value_and_gradients
 
 GRIDS = [
     (2, 3, 5, 2, 3, 4),  # batch, rows, columns, heads, keys, values
@@ -28,24 +29,12 @@ def draw(batch, rows, columns, heads, keys, values, dtype=torch.float64):
     return *states, one(4, 4, heads), one(2, 4, heads), one(2, 4, heads)
 
 
-def value_and_gradients(inputs, backend):
-    with use_backend(backend):
-        read = scan2d_matrix(*inputs)
-        cotangent = torch.sin(torch.arange(read.numel(), dtype=read.dtype)).view(read.shape)
-        return [read, *torch.autograd.grad(read, inputs, cotangent)]
-
-
-def error(value, wanted):
-    difference = value.detach().double() - wanted.detach()
-    return float(difference.norm() / wanted.detach().norm())
-
-
 @pytest.mark.parametrize("backend", ["portable", "cpu"])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_equals_the_double_loop(grid, backend):
     inputs = draw(*grid)
-    exact = value_and_gradients(inputs, "reference")
-    for value, wanted in zip(value_and_gradients(inputs, backend), exact, strict=True):
+    exact = value_and_gradients(scan2d_matrix, inputs, "reference")
+    for value, wanted in zip(value_and_gradients(scan2d_matrix, inputs, backend), exact, strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-12)
 
 
@@ -77,19 +66,21 @@ def test_blocks_of_any_size_give_the_same(size, monkeypatch):
     monkeypatch.setattr(cpu, "CACHED", 1)
     monkeypatch.setattr(cpu, "LEAST_BLOCK", size)
     inputs = draw(1, 5, 3, 1, 33, 17)
-    exact = value_and_gradients(inputs, "reference")
-    for value, wanted in zip(value_and_gradients(inputs, "cpu"), exact, strict=True):
+    exact = value_and_gradients(scan2d_matrix, inputs, "reference")
+    for value, wanted in zip(value_and_gradients(scan2d_matrix, inputs, "cpu"), exact, strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_float32_is_as_exact_as_the_loop():
     inputs = draw(2, 9, 10, 2, 8, 9)
     single = tuple(tensor.detach().float().requires_grad_() for tensor in inputs)
-    exact = value_and_gradients(inputs, "reference")
-    loop = value_and_gradients(single, "reference")
-    for value, rival, wanted in zip(value_and_gradients(single, "cpu"), loop, exact, strict=True):
+    exact = value_and_gradients(scan2d_matrix, inputs, "reference")
+    loop = value_and_gradients(scan2d_matrix, single, "reference")
+    for value, rival, wanted in zip(
+        value_and_gradients(scan2d_matrix, single, "cpu"), loop, exact, strict=True
+    ):
         assert value.dtype == torch.float32
-        assert error(value, wanted) <= max(2e-6, 3 * error(rival, wanted))
+        assert relative_error(value, wanted) <= max(2e-6, 3 * relative_error(rival, wanted))
 
 
 def test_gradcheck():
@@ -97,15 +88,7 @@ def test_gradcheck():
 
 
 def test_same_bits_for_any_number_of_threads():
-    inputs, results = draw(4, 6, 6, 2, 16, 40, torch.float32), []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        try:
-            results.append(value_and_gradients(inputs, "cpu"))
-        finally:
-            torch.set_num_threads(1)
-    for one, two in zip(*results, strict=True):
-        assert torch.equal(one, two)
+    assert equal_bits_on_two_threads(scan2d_matrix, draw(4, 6, 6, 2, 16, 40, torch.float32))
 
 
 def test_compiled_graph_gives_the_eager_result():

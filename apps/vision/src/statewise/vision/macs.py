@@ -45,7 +45,6 @@ def _formulas() -> dict[Any, Any]:
     return {
         ops.gated_linear_attention: _attention,
         ops.linear_scan: _scan,
-        ops.scan2d_edges: _edges,
         ops.scan2d_matrix: _matrices,
         ops.path_weights: _paths,
         ops.depthwise_conv: _taps,
@@ -68,11 +67,6 @@ def _softmax_attention(q: Any, k: Any, v: Any, *rest: Any, **settings: Any) -> i
 def _scan(a: Any, b: Any, *rest: Any, **settings: Any) -> int:
     """One product per element."""
     return 2 * _size(b)
-
-
-def _edges(transitions: Any, sources: Any, *rest: Any, **settings: Any) -> int:
-    """Two products per edge and element."""
-    return 2 * 2 * _size(sources)
 
 
 def _matrices(q: Any, k: Any, v: Any, transitions: Any, *rest: Any, **settings: Any) -> int:

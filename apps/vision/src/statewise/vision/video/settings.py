@@ -10,8 +10,10 @@ from statewise.core.config import require
 from statewise.core.errors import ConfigError
 from statewise.vision.settings import parse_size
 
-__all__ = ["VideoSettings"]
+__all__ = ["Forcing", "VideoSettings"]
 
+Forcing = Literal["given", "all"]
+"""Which true frames training feeds."""
 BUDGET = 300.0
 """Seconds of a run unless the user says otherwise."""
 
@@ -28,7 +30,7 @@ class VideoSettings:
     """Frames per training clip; longer clips are cut into pieces."""
     given: int | None = None
     """Frames that an evaluation shows before it asks for the rest; None: half."""
-    forcing: Literal["given", "all"] = "given"
+    forcing: Forcing = "given"
     """True frames that training feeds: those given, then predictions; or all, in parallel over time."""
     size: str | None = None
     """Pixels a side, or `HEIGHTxWIDTH`; None: that of the clips, at most 64, a multiple of 4."""

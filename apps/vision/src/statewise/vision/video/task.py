@@ -9,7 +9,7 @@ Letters: n clips, B batch, T frames, C channels, Y and X pixels.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from statewise.vision.video.metrics import frame_scores
 from statewise.vision.video.models.frame_model import FrameModel, followed, rollout
+from statewise.vision.video.settings import Forcing
 
-__all__ = ["Forcing", "VideoTask", "baseline_scores", "divergence", "rollout_scores"]
+__all__ = ["VideoTask", "baseline_scores", "divergence", "rollout_scores"]
 
-Forcing = Literal["given", "all"]
-"""Which true frames a network is fed in training."""
 _AT_ONCE = 16
 _LEAST = 1e-12
 
